@@ -1,0 +1,125 @@
+"""The registry of networks: a name, or the dotted name of a user's own function, to a module.
+
+Networks are imported when they are built, so that the source fingerprint of one does not hold the others.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING
+
+from gazepipe.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+MODULES = {
+    "resnet10_wide": "gazepipe.models.resnet:resnet10_wide",
+    "resnet18": "gazepipe.models.resnet:resnet18",
+    "simvit": "gazepipe.models.simvit:simvit",
+}
+SPEC_KEYS = {"arch", "width", "input"}
+
+
+def build(spec: dict) -> nn.Module:
+    """The network of a spec, initialised from torch's global generator.
+
+    `spec` is {"arch": name or "module:function", "width": multiplier of the channels (1.0), "input": [C, H, W]}. A
+    user's function is called as function(width=..., input_shape=(C, H, W)) and returns a module that maps
+    [B, C, H, W] to [B, 2]. The result carries `input_shape`. Raises UserError for an unknown name, a function that
+    cannot be imported, and a result that is no such module.
+    """
+    arch, width, shape = _checked(spec)
+    network = _constructor(arch)(width=width, input_shape=shape)
+    if arch not in MODULES:
+        _check_users_network(arch, network, shape)
+    network.input_shape = shape
+    return network
+
+
+def model_module(arch: str) -> str:
+    """The dotted name of the Python module that holds `arch`, for source fingerprints."""
+    return _target(arch).partition(":")[0]
+
+
+def forward_features(model: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """One forward pass of images [B, C, H, W]: the prediction [B, 2] and the feature map [B, C, h, w] of each stage.
+
+    Raises UserError where the network has no `features` and `head` (see `gazepipe.models.network.GazeNetwork`).
+    """
+    if not hasattr(model, "features") or not hasattr(model, "head"):
+        raise UserError(
+            f"{type(model).__name__}: has no features() and head; subclass GazeNetwork for feature KD"
+        )
+    features = model.features(x)
+    return model.head(features[-1]), features
+
+
+def stage_shapes(model: nn.Module) -> list[tuple[int, int, int]]:
+    """(C, h, w) of each stage's feature map for an image of the size the network was built for."""
+    import torch
+
+    example = next(model.parameters()).new_zeros(1, *model.input_shape)
+    was_training = model.training
+    with torch.no_grad():
+        _, features = forward_features(model.eval(), example)
+    model.train(was_training)
+    return [tuple(feature.shape[1:]) for feature in features]
+
+
+def stage_channels(model: nn.Module) -> list[int]:
+    """Channels of each stage's feature map."""
+    return [channels for channels, _, _ in stage_shapes(model)]
+
+
+def _checked(spec: dict) -> tuple[str, float, tuple[int, int, int]]:
+    unknown = sorted(set(spec) - SPEC_KEYS)
+    missing = sorted({"arch", "input"} - set(spec))
+    if unknown or missing:
+        raise UserError(f"model: keys unknown {unknown}, missing {missing}; a model has {sorted(SPEC_KEYS)}")
+    width, shape = spec.get("width", 1.0), spec["input"]
+    if not isinstance(width, (int, float)) or not 0 < width <= 8:
+        raise UserError(f"model {spec['arch']}: width {width!r}; use a number above 0 and up to 8")
+    if len(shape) != 3 or any(not isinstance(size, int) or size < 1 for size in shape):
+        raise UserError(f"model {spec['arch']}: input {shape!r}; use [channels, height, width]")
+    return spec["arch"], float(width), tuple(shape)
+
+
+def _target(arch: str) -> str:
+    if arch in MODULES:
+        return MODULES[arch]
+    module, colon, function = arch.partition(":")
+    if colon and module and function:
+        return arch
+    near = difflib.get_close_matches(arch, MODULES, 1, 0)[0]
+    raise UserError(
+        f"model {arch!r}: unknown; did you mean {near!r}? Your own network is named 'module:function'"
+    )
+
+
+def _constructor(arch: str):
+    module, _, function = _target(arch).partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"model {arch!r}: cannot be imported ({error}); check the name and PYTHONPATH"
+        ) from None
+
+
+def _check_users_network(arch: str, network: object, shape: tuple[int, int, int]) -> None:
+    """Refuse what is no network from images to gaze; one forward pass of a blank image in eval mode."""
+    import torch
+    from torch import nn
+
+    if not isinstance(network, nn.Module):
+        raise UserError(f"model {arch!r}: returned {type(network).__name__}; return a torch.nn.Module")
+    was_training = network.training
+    with torch.no_grad():
+        output = network.eval()(torch.zeros(1, *shape))
+    network.train(was_training)
+    if not isinstance(output, torch.Tensor) or output.shape != (1, 2):
+        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise UserError(f"model {arch!r}: maps one image to {found}; return a tensor [B, 2] of pitch and yaw")

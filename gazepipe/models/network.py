@@ -1,0 +1,41 @@
+"""What every network shares: an image goes through a stem, named stages and a head."""
+
+import torch
+from torch import nn
+
+
+class GazeNetwork(nn.Module):
+    """A network made of `stem`, the submodules named in `stages`, in order, and `head`.
+
+    The output of each stage is a feature map [B, C, h, w]; `head` turns the last one into [B, 2], pitch and yaw in
+    radians. A network of one's own may subclass this, or be any module with the same `features`, `head`, `stages`.
+    """
+
+    stages: list[str]
+    stem: nn.Module
+    head: nn.Module
+
+    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Images [B, C, H, W] to the feature maps of all stages, first stage first."""
+        x = self.stem(x)
+        maps = []
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images [B, C, H, W], normalised, to (pitch, yaw) [B, 2] in radians."""
+        return self.head(self.features(x)[-1])
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, rounded to a multiple of 8 and never below 8."""
+    return max(8, 8 * round(channels * width / 8))
+
+
+def small_output(linear: nn.Linear) -> nn.Linear:
+    """Initialise the last layer so that an untrained network looks almost straight ahead; returns the layer."""
+    nn.init.normal_(linear.weight, std=0.01)
+    nn.init.zeros_(linear.bias)
+    return linear
