@@ -26,10 +26,10 @@ SPEC_KEYS = {"arch", "width", "input"}
 def build(spec: dict) -> nn.Module:
     """The network of a spec, initialised from torch's global generator.
 
-    `spec` is {"arch": name or "module:function", "width": multiplier of the channels (1.0), "input": [C, H, W]}. A
-    user's function is called as function(width=..., input_shape=(C, H, W)) and returns a module that maps
-    [B, C, H, W] to [B, 2]. The result carries `input_shape`. Raises UserError for an unknown name, a function that
-    cannot be imported, and a result that is no such module.
+    `spec` is {"arch": name or "module:function", "width": multiplier of the channels (1.0), "input": [C, H,
+    W]}. A user's function is called as function(width=..., input_shape=(C, H, W)) and returns a module that
+    maps [B, C, H, W] to [B, 2]. The result carries `input_shape`. Raises UserError for an unknown name, a
+    function that cannot be imported, and a result that is no such module.
     """
     arch, width, shape = _checked(spec)
     network = _constructor(arch)(width=width, input_shape=shape)
@@ -45,9 +45,9 @@ def model_module(arch: str) -> str:
 
 
 def forward_features(model: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """One forward pass of images [B, C, H, W]: the prediction [B, 2] and the feature map [B, C, h, w] of each stage.
+    """One forward pass of images [B, C, H, W]: prediction [B, 2] and each stage's feature map [B, C, h, w].
 
-    Raises UserError where the network has no `features` and `head` (see `gazepipe.models.network.GazeNetwork`).
+    Raises UserError where the network has no `features` and `head` (`models.network.GazeNetwork` has).
     """
     if not hasattr(model, "features") or not hasattr(model, "head"):
         raise UserError(

@@ -7,8 +7,9 @@ from torch import nn
 class GazeNetwork(nn.Module):
     """A network made of `stem`, the submodules named in `stages`, in order, and `head`.
 
-    The output of each stage is a feature map [B, C, h, w]; `head` turns the last one into [B, 2], pitch and yaw in
-    radians. A network of one's own may subclass this, or be any module with the same `features`, `head`, `stages`.
+    The output of each stage is a feature map [B, C, h, w]; `head` turns the last one into [B, 2], pitch and
+    yaw in radians. A network of one's own may subclass this, or be any module with the same `features`,
+    `head`, `stages`.
     """
 
     stages: list[str]
@@ -35,7 +36,7 @@ def scaled(channels: int, width: float) -> int:
 
 
 def small_output(linear: nn.Linear) -> nn.Linear:
-    """Initialise the last layer so that an untrained network looks almost straight ahead; returns the layer."""
+    """Initialise the last layer so that an untrained network looks almost straight ahead; return it."""
     nn.init.normal_(linear.weight, std=0.01)
     nn.init.zeros_(linear.bias)
     return linear

@@ -1,4 +1,4 @@
-"""Residual networks for gaze: the standard ResNet-18 and a short wide one, both for any number of input channels."""
+"""Residual networks for gaze: the standard ResNet-18 and a short wide one, for any number of channels."""
 
 import torch
 from torch import nn
@@ -21,8 +21,8 @@ def resnet18(width: float, input_shape: tuple[int, int, int]) -> nn.Module:
 def resnet10_wide(width: float, input_shape: tuple[int, int, int]) -> nn.Module:
     """Four wide residual blocks on a full-resolution 3x3 stem, and a head that keeps a coarse map of places.
 
-    1,656,690 parameters and 2.15 G multiply-adds at 1x224x224 and width 1. The head's first layer depends on the
-    image size. Raises UserError for images under 16x16.
+    1,656,690 parameters and 2.15 G multiply-adds at 1x224x224 and width 1. The head's first layer depends on
+    the image size. Raises UserError for images under 16x16.
     """
     return ResNet10Wide(width, input_shape)
 
