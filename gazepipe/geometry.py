@@ -1,8 +1,9 @@
 """Angles, vectors, cameras, and data normalisation: the one place where signs and frames are decided.
 
 Frames. Camera: x to the image's right, y down, z away from the camera; lengths in millimetres. Head: the same
-orientation (x to the image's right for a face that looks into the camera, y down the face, z into the head).
-Angles are (pitch, yaw) in radians; looking straight into the camera is (0, 0), up and to the image's left are positive.
+orientation (x to the image's right for a face that looks into the camera, y down the face, z into the
+head). Angles are (pitch, yaw) in radians; looking straight into the camera is (0, 0), up and to the image's
+left are positive.
 Pixels. Integer coordinates are pixel centres (OpenCV), so the middle of an image of width w is (w - 1) / 2.
 
 Everything is float64 NumPy and takes leading batch dimensions where the docstring says [..., n].
@@ -59,7 +60,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def look_at(target: np.ndarray, x_axis: np.ndarray) -> np.ndarray:
     """Rotation [3, 3] into the frame of a camera at the same place that looks at `target` [3].
 
-    Its rows are the new axes: z towards `target`, y perpendicular to `x_axis` [3], x as near to it as that allows.
+    Its rows are the new axes: z towards `target`, y perpendicular to `x_axis` [3], x as near to it as that
+    allows.
     """
     z = unit(target)
     y = unit(np.cross(z, x_axis))
@@ -77,10 +79,11 @@ def columbia_camera(width: int, height: int) -> np.ndarray:
 
 
 def columbia_gaze(vertical_deg: float, horizontal_deg: float, face_center: np.ndarray) -> np.ndarray:
-    """Unit gaze vector [3] in the camera frame from V and H of a Columbia file name; the face centre [3] is in mm.
+    """Unit gaze vector [3] in the camera frame from V and H of a Columbia file name; `face_center` [3] in mm.
 
-    V and H are measured at the face centre from the direction to the camera, V > 0 up, H > 0 to the image's right:
-    (pitch, yaw) = (V, -H) for a camera turned to look at the face centre with its x axis kept horizontal.
+    V and H are measured at the face centre from the direction to the camera, V > 0 up, H > 0 to the image's
+    right: (pitch, yaw) = (V, -H) for a camera turned to look at the face centre with its x axis kept
+    horizontal.
     """
     level = look_at(face_center, x_axis=np.cross([0.0, 1.0, 0.0], face_center))
     return level.T @ angles_to_vector(np.radians([vertical_deg, -horizontal_deg]))
@@ -89,11 +92,11 @@ def columbia_gaze(vertical_deg: float, horizontal_deg: float, face_center: np.nd
 def head_frame(
     right_eye: np.ndarray, left_eye: np.ndarray, mouth: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Head rotation [3, 3] and face centre [3] from the midpoints of the person's right eye, left eye and mouth.
+    """Head rotation [3, 3] and face centre [3] from the middles of the right eye, left eye and mouth.
 
-    Points are [3] in the camera frame. The columns of the rotation are the head's axes as MPIIGaze defines them: x
-    from the right eye to the left one, y in the plane of the points towards the mouth, z completing them, into the
-    head. The face centre is the mean of the three points.
+    Points are [3] in the camera frame. The columns of the rotation are the head's axes as MPIIGaze defines
+    them: x from the right eye to the left one, y in the plane of the points towards the mouth, z completing
+    them, into the head. The face centre is the mean of the three points.
     """
     points = np.asarray([right_eye, left_eye, mouth], np.float64)
     x = unit(points[1] - points[0])
@@ -118,10 +121,10 @@ def normalisation(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Data normalisation (Zhang, Sugano, Bulling, ETRA 2018): rotation R [3, 3] and warp W [3, 3].
 
-    R turns the camera towards the face centre [3] and cancels the roll of the head (rotation [3, 3], columns its
-    axes): a gaze vector g of the camera frame becomes R g (R, not S R, as in the MPIIFaceGaze release).
-    W = C_n S R C_r^-1 with S = diag(1, 1, distance / |face centre|) maps pixels of the picture (intrinsics C_r) to
-    pixels of the patch (intrinsics C_n).
+    R turns the camera towards the face centre [3] and cancels the roll of the head (rotation [3, 3],
+    columns its axes): a gaze vector g of the camera frame becomes R g (R, not S R, as in the MPIIFaceGaze
+    release). W = C_n S R C_r^-1 with S = diag(1, 1, distance / |face centre|) maps pixels of the picture
+    (intrinsics C_r) to pixels of the patch (intrinsics C_n).
     """
     rotation = look_at(face_center_mm, np.asarray(head_rotation)[:, 0])
     scaling = np.diag([1.0, 1.0, distance_mm / np.linalg.norm(face_center_mm)])
@@ -129,16 +132,16 @@ def normalisation(
 
 
 def view_camera(size: int = VIEW_SIZE_PX) -> np.ndarray:
-    """Intrinsics [3, 3] of the whole normalised view at `size` x `size` pixels (448 in the MPIIFaceGaze release)."""
+    """Intrinsics [3, 3] of the whole normalised view at `size` x `size` pixels (448 in MPIIFaceGaze)."""
     return camera_matrix(size, size, VIEW_FOCAL_PX * size / VIEW_SIZE_PX)
 
 
 def patch_camera(patch: dict) -> np.ndarray:
     """Intrinsics [3, 3] of the patch that the network sees, as a part of the normalised view.
 
-    `patch` is {"kind": "face" | "eyes", "height", "width"} in pixels. `face` is the whole view, `eyes` a band 192
-    view pixels wide (120 mm) with the patch's aspect, centred 32 view pixels (20 mm) above the middle. Raises
-    ValueError for another kind.
+    `patch` is {"kind": "face" | "eyes", "height", "width"} in pixels. `face` is the whole view, `eyes` a
+    band 192 view pixels wide (120 mm) with the patch's aspect, centred 32 view pixels (20 mm) above the
+    middle. Raises ValueError for another kind.
     """
     width, height = patch["width"], patch["height"]
     if patch["kind"] == "face":
