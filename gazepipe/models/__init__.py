@@ -31,12 +31,30 @@ def build(spec: dict) -> nn.Module:
     maps [B, C, H, W] to [B, 2]. The result carries `input_shape`. Raises UserError for an unknown name, a
     function that cannot be imported, and a result that is no such module.
     """
-    arch, width, shape = _checked(spec)
+    spec = checked_spec(spec)
+    arch, width, shape = spec["arch"], spec["width"], tuple(spec["input"])
     network = _constructor(arch)(width=width, input_shape=shape)
     if arch not in MODULES:
         _check_users_network(arch, network, shape)
     network.input_shape = shape
     return network
+
+
+def checked_spec(spec: dict) -> dict:
+    """The spec with every key present and plain types, so that equal models have equal specs; UserError if
+    not."""
+    unknown, missing = sorted(set(spec) - SPEC_KEYS), sorted({"arch", "input"} - set(spec))
+    if unknown or missing:
+        raise UserError(f"model: keys unknown {unknown}, missing {missing}; a model has {sorted(SPEC_KEYS)}")
+    arch, width, shape = spec["arch"], spec.get("width", 1.0), spec["input"]
+    if not isinstance(arch, str):
+        raise UserError(f"model: arch is {arch!r}; use one of {sorted(MODULES)} or 'module:function'")
+    if not isinstance(width, (int, float)) or not 0 < width <= 8:
+        raise UserError(f"model {arch}: width is {width!r}; use a number above 0 and up to 8")
+    whole = isinstance(shape, (list, tuple)) and all(isinstance(size, int) and size > 0 for size in shape)
+    if not whole or len(shape) != 3:
+        raise UserError(f"model {arch}: input is {shape!r}; use [channels, height, width]")
+    return {"arch": arch, "width": float(width), "input": list(shape)}
 
 
 def model_module(arch: str) -> str:
@@ -72,19 +90,6 @@ def stage_shapes(model: nn.Module) -> list[tuple[int, int, int]]:
 def stage_channels(model: nn.Module) -> list[int]:
     """Channels of each stage's feature map."""
     return [channels for channels, _, _ in stage_shapes(model)]
-
-
-def _checked(spec: dict) -> tuple[str, float, tuple[int, int, int]]:
-    unknown = sorted(set(spec) - SPEC_KEYS)
-    missing = sorted({"arch", "input"} - set(spec))
-    if unknown or missing:
-        raise UserError(f"model: keys unknown {unknown}, missing {missing}; a model has {sorted(SPEC_KEYS)}")
-    width, shape = spec.get("width", 1.0), spec["input"]
-    if not isinstance(width, (int, float)) or not 0 < width <= 8:
-        raise UserError(f"model {spec['arch']}: width {width!r}; use a number above 0 and up to 8")
-    if len(shape) != 3 or any(not isinstance(size, int) or size < 1 for size in shape):
-        raise UserError(f"model {spec['arch']}: input {shape!r}; use [channels, height, width]")
-    return spec["arch"], float(width), tuple(shape)
 
 
 def _target(arch: str) -> str:

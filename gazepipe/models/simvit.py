@@ -66,7 +66,7 @@ class Stage(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); training drops each branch of a sample at `drop_rate`."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); training drops a sample's branch at `drop_rate`."""
 
     def __init__(self, channels: int, attention: nn.Module, mlp_ratio: int, drop_rate: float) -> None:
         super().__init__()
