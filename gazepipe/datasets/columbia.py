@@ -78,7 +78,7 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
 
 
 def parse_name(name: str, subject: str) -> tuple[int, int]:
-    """(V, H) in degrees from a picture's name; UnusableImage where `subject` has no picture of such a name."""
+    """(V, H) in degrees from a picture's name; UnusableImage where `subject` has no picture so named."""
     match = PICTURE.fullmatch(name)
     if match is None:
         raise UnusableImage("the name is not of the form 0001_2m_0P_0V_0H.jpg")

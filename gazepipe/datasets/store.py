@@ -34,7 +34,7 @@ ATTRIBUTES = {
 }
 DEFAULTS: dict[str, Any] = {
     "task": "gaze angles",
-    "geometry": "normalised face view (448 px, focal length 960 px, 600 mm, head roll cancelled); x right, y down",
+    "geometry": "normalised face view (448 px, focal length 960 px, 600 mm, no head roll); x right, y down",
     "units": "rad",
     "mean": 0.5,
     "std": 0.5,
@@ -78,8 +78,8 @@ def write_store(path: str | Path, batches: Iterable[dict[str, Any]], attrs: dict
             images = np.ascontiguousarray(batch["image"])
             if images.dtype != np.uint8 or images.ndim != 4 or shape not in (None, images.shape[1:]):
                 raise UserError(
-                    f"{path}: images are {images.dtype} {images.shape}, expected uint8 (n, V, H, W) of one size; "
-                    "prepare the data again"
+                    f"{path}: images are {images.dtype} {images.shape}, "
+                    "expected uint8 (n, V, H, W) of one size; prepare the data again"
                 )
             shape = images.shape[1:]
             pixels.write(images)

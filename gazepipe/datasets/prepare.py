@@ -1,0 +1,151 @@
+"""From a native layout to the store: parts of the subjects side by side, then one merge.
+
+The store's bytes depend on the data and the patch alone, not on the number of parts.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import cv2
+import h5py
+
+from gazepipe.datasets import columbia, mpiifacegaze
+from gazepipe.datasets.layout import Prepared
+from gazepipe.datasets.store import write_store
+from gazepipe.errors import UserError
+from gazepipe.io import atomic, write_text
+from gazepipe.progress import track
+
+LAYOUTS = {"columbia": columbia, "mpiifacegaze": mpiifacegaze}
+
+
+def prepare_part(
+    folder: str | Path,
+    layout: str,
+    patch: dict,
+    subjects: Sequence[str],
+    part: int,
+    parts: int,
+    out: str | Path,
+) -> None:
+    """Prepare the expected `subjects[part::parts]` of a native `folder` into the part file `out` (HDF5).
+
+    `patch` as in `gazepipe.geometry.patch_camera`. Each file that cannot be used is named on stderr. Raises
+    UserError where the folder is empty, an expected subject is missing or has no usable picture, or a file
+    breaks its layout.
+    """
+    cv2.setNumThreads(1)  # the parts already share the cores
+    reader = LAYOUTS[layout]
+    with atomic(out) as partial, h5py.File(partial, "w") as file:
+        file.attrs["patch"] = json.dumps(patch, sort_keys=True)
+        for subject in track(
+            subjects[part::parts], f"prepare {layout} part {part + 1}/{parts}", unit="subject"
+        ):
+            prepared = reader.prepare_subject(folder, subject, patch)
+            for frame, reason in prepared.rejected:
+                print(f"warning: {Path(folder) / subject / frame}: {reason}; left out", file=sys.stderr)
+            if not prepared.frame:
+                frame, reason = prepared.rejected[0]
+                raise UserError(
+                    f"{Path(folder) / subject}: no usable picture (first: {frame}: {reason}); "
+                    "mend the pictures or leave the subject out"
+                )
+            _write_subject(file.create_group(subject), prepared)
+
+
+def merge(
+    parts: Sequence[str | Path],
+    out_store: str | Path,
+    out_rejected_csv: str | Path,
+    attrs: dict[str, Any],
+    max_rejected_share: float,
+) -> None:
+    """Join part files into the store, sorted by subject, then frame, and list what was left out in a CSV.
+
+    `attrs` names the `dataset` (see `store.ATTRIBUTES`; `patch` and `source` are filled in here). The CSV
+    has the columns subject, frame, reason and is written even when empty. Raises UserError, and writes
+    nothing, where more than `max_rejected_share` of all frames had to be left out, where a subject lies in
+    two parts, or patches differ.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(_open_part(path)) for path in parts]
+        patches = {file.attrs["patch"] for file in files}
+        if len(patches) != 1:
+            raise UserError(
+                f"{parts[0]}: the parts hold {len(patches)} different patches; delete them, prepare again"
+            )
+        groups: dict[str, h5py.Group] = {}
+        for path, file in zip(parts, files, strict=True):
+            for subject in file:
+                if subject in groups:
+                    raise UserError(
+                        f"{path}: subject {subject} lies in two parts; delete the parts, prepare again"
+                    )
+                groups[subject] = file[subject]
+        rows = _rejected(groups)
+        used = sum(len(group["target"]) for group in groups.values())
+        _check_share(out_store, rows, used, max_rejected_share)
+        filled = {**attrs, "patch": json.loads(patches.pop()), "source": _checksum(groups)}
+        write_store(out_store, _batches(groups), filled)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("subject", "frame", "reason"), *rows])
+    write_text(out_rejected_csv, text.getvalue())
+
+
+def _write_subject(group: h5py.Group, prepared: Prepared) -> None:
+    for name in ("image", "target", "head_pose"):
+        group.create_dataset(name, data=getattr(prepared, name))
+    group["text"] = json.dumps({"frame": prepared.frame, "rejected": prepared.rejected})
+    group.attrs["checksum"] = prepared.checksum
+
+
+def _open_part(path: str | Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(f"{path}: is missing or damaged ({error}); delete it and prepare again") from None
+
+
+def _text(group: h5py.Group) -> dict:
+    return json.loads(group["text"][()])
+
+
+def _batches(groups: dict[str, h5py.Group]) -> Iterator[dict[str, Any]]:
+    for subject in sorted(groups):
+        group = groups[subject]
+        columns = {name: group[name][()] for name in ("image", "target", "head_pose")}
+        yield {**columns, "subject": subject, "frame": _text(group)["frame"]}
+
+
+def _rejected(groups: dict[str, h5py.Group]) -> list[tuple[str, str, str]]:
+    return [
+        (subject, frame, reason)
+        for subject in sorted(groups)
+        for frame, reason in _text(groups[subject])["rejected"]
+    ]
+
+
+def _check_share(
+    out_store: str | Path, rows: list[tuple[str, str, str]], used: int, max_rejected_share: float
+) -> None:
+    total = len(rows) + used
+    if len(rows) > max_rejected_share * total:
+        subject, frame, reason = rows[0]
+        raise UserError(
+            f"{out_store}: {len(rows)} of {total} frames cannot be used, more than the allowed share "
+            f"{max_rejected_share:g} (first: subject {subject}, {frame}: {reason}); "
+            "mend the data or raise max_rejected"
+        )
+
+
+def _checksum(groups: dict[str, h5py.Group]) -> str:
+    """Of all bytes that the subjects were read from."""
+    lines = (f"{subject} {groups[subject].attrs['checksum']}\n" for subject in sorted(groups))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

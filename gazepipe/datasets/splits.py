@@ -1,0 +1,148 @@
+"""Folds over subjects: who is tested, who chooses the epoch, who trains; nobody has two roles in a fold."""
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gazepipe.errors import UserError
+from gazepipe.io import write_text
+
+ROLES = ("train", "validation", "test")
+
+# The prior work's five folds, which numbered the subjects from 0: folder 0001 is 0.
+COLUMBIA_FOLDS = (
+    (7, 11, 53, 18, 17, 29, 30, 33, 22, 46, 32),
+    (51, 1, 45, 20, 25, 2, 14, 37, 10, 27, 6),
+    (55, 9, 8, 49, 16, 4, 28, 52, 19, 39, 23),
+    (50, 47, 5, 54, 34, 40, 36, 13, 38, 42, 41),
+    (21, 0, 12, 15, 48, 24, 44, 35, 43, 26, 31, 3),
+)
+
+
+def make_split(subjects: Iterable[str], block: dict[str, Any]) -> pd.DataFrame:
+    """Table (fold, subject, role) in which every fold lists every subject once.
+
+    `block` is {"protocol", "validation", "seed"} and, for k-fold, "folds". Protocols: `columbia`, the five
+    published folds, of which those without a present subject are left out; `leave-one-out`, fold i tests
+    the i-th name; `k-fold`, seeded groups whose sizes differ by at most one. The share `validation` of a
+    fold's training subjects, at least one, is drawn by a generator seeded with (seed, fold). Raises
+    UserError where the subjects do not suffice or do not belong to the protocol.
+    """
+    names = sorted(subjects)
+    if len(set(names)) != len(names):
+        raise UserError(f"split: subject {_first_double(names)} is listed twice; list each subject once")
+    rows = []
+    for fold, test in _test_folds(names, block).items():
+        rest = [name for name in names if name not in test]
+        if len(rest) < 2:
+            raise UserError(
+                f"split: fold {fold} tests {len(test)} of {len(names)} subjects, which leaves {len(rest)} "
+                "to train and validate on; it takes at least 2: use more subjects"
+            )
+        validation = _draw_validation(rest, block["validation"], block["seed"], fold)
+        for name in names:
+            role = "test" if name in test else "validation" if name in validation else "train"
+            rows.append((fold, name, role))
+    split = pd.DataFrame(rows, columns=["fold", "subject", "role"])
+    check_split(split, "split")
+    return split
+
+
+def write_split(split: pd.DataFrame, path: str | Path) -> None:
+    """Write a split as CSV after `check_split`."""
+    check_split(split, path)
+    write_text(path, split.to_csv(index=False, lineterminator="\n"))
+
+
+def read_split(path: str | Path, fold: int) -> dict[str, set[str]]:
+    """Subjects of a fold by role ("train", "validation", "test"), from a CSV that passes `check_split`.
+
+    Raises UserError where the file is missing or broken, or has no such fold.
+    """
+    try:
+        split = pd.read_csv(path, dtype={"subject": str, "role": str}, keep_default_na=False)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run the split stage") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is not a split table ({error}); delete it and split again") from None
+    check_split(split, path)
+    rows = split[split["fold"] == fold]
+    if rows.empty:
+        present = ", ".join(map(str, sorted(split["fold"].unique())))
+        raise UserError(f"{path}: has no fold {fold}; folds with subjects: {present}")
+    return {role: set(rows.loc[rows["role"] == role, "subject"]) for role in ROLES}
+
+
+def check_split(split: pd.DataFrame, source: str | Path) -> None:
+    """Raise UserError, naming `source`, unless every fold gives each subject one role and no role is empty.
+
+    No subject may be tested in two folds either.
+    """
+    mend = "delete it and split again"
+    if list(split.columns) != ["fold", "subject", "role"] or split.empty:
+        raise UserError(f"{source}: columns are {', '.join(map(str, split.columns))}; {mend}")
+    unknown = set(split["role"]) - set(ROLES)
+    if unknown:
+        raise UserError(f"{source}: unknown role {min(unknown)!r}; {mend}")
+    everyone = set(split["subject"])
+    for fold, rows in split.groupby("fold"):
+        if rows["subject"].duplicated().any():
+            double = rows.loc[rows["subject"].duplicated(), "subject"].iloc[0]
+            raise UserError(f"{source}: fold {fold} lists subject {double} twice; {mend}")
+        if set(rows["subject"]) != everyone:
+            raise UserError(
+                f"{source}: fold {fold} lacks subject {min(everyone - set(rows['subject']))}; {mend}"
+            )
+        empty = [role for role in ROLES if role not in set(rows["role"])]
+        if empty:
+            raise UserError(f"{source}: fold {fold} has no {empty[0]} subject; {mend}")
+    tested = split.loc[split["role"] == "test", "subject"]
+    if tested.duplicated().any():
+        raise UserError(
+            f"{source}: subject {tested[tested.duplicated()].iloc[0]} is tested in two folds; {mend}"
+        )
+
+
+def _test_folds(names: Sequence[str], block: dict[str, Any]) -> dict[int, set[str]]:
+    match block["protocol"]:
+        case "columbia":
+            return _columbia_folds(names)
+        case "leave-one-out":
+            return {fold: {name} for fold, name in enumerate(names)}
+        case "k-fold":
+            if not 2 <= block["folds"] <= len(names):
+                raise UserError(
+                    f"split: {block['folds']} folds of {len(names)} subjects; use 2 to {len(names)} folds"
+                )
+            order = np.random.default_rng(block["seed"]).permutation(len(names))
+            groups = np.array_split(order, block["folds"])
+            return {fold: {names[i] for i in group} for fold, group in enumerate(groups)}
+        case other:
+            raise UserError(f"split: protocol {other!r} is unknown; use columbia, leave-one-out or k-fold")
+
+
+def _columbia_folds(names: Sequence[str]) -> dict[int, set[str]]:
+    published = {
+        f"{number + 1:04d}": fold for fold, numbers in enumerate(COLUMBIA_FOLDS) for number in numbers
+    }
+    unknown = [name for name in names if name not in published]
+    if unknown:
+        raise UserError(f"split: subject {unknown[0]} is in none of the published Columbia folds; use k-fold")
+    folds = {fold: {name for name in names if published[name] == fold} for fold in range(len(COLUMBIA_FOLDS))}
+    return {fold: test for fold, test in folds.items() if test}
+
+
+def _draw_validation(rest: Sequence[str], share: float, seed: int, fold: int) -> set[str]:
+    """At least one subject, and at least one left to train on."""
+    count = min(max(1, math.floor(share * len(rest) + 0.5)), len(rest) - 1)
+    chosen = np.random.default_rng([seed, fold]).choice(len(rest), count, replace=False)
+    return {rest[i] for i in chosen}
+
+
+def _first_double(names: Sequence[str]) -> str:
+    return next(name for name, following in pairwise(names) if name == following)
