@@ -99,7 +99,7 @@ def _arrow(
 
 
 def _write(canvas: np.ndarray, captions: list[tuple], title: str, note: str, out: Path) -> None:
-    """The canvas with its text, which matplotlib sets better than OpenCV, as a PNG without date or version."""
+    """The canvas with its text, which matplotlib sets better than OpenCV, as a PNG without a date."""
     height, width = canvas.shape[:2]
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     figure.figimage(canvas[..., ::-1])
