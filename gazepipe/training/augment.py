@@ -1,0 +1,142 @@
+"""Batched augmentation of gaze images, on whatever device the batch is on.
+
+At most one geometric or sharpness operation (or one pair of them) touches a sample, and most samples get
+none: each is worked on as a sub-batch, so the cost follows the share. All draws come from one CPU generator,
+which makes a run the same on every device. Images are floats in [0, 1].
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+CROP_AREA = (0.8, 0.95)
+CROP_ASPECT = (0.9, 1.1)
+BLUR_SIGMA = (0.9, 1.3)
+SHARPNESS = (0.8, 4.8)
+MIXUP_AREA = (0.95, 0.98)
+OPERATIONS = ("crop", "flip", "blur", "sharpness", "mixup")
+NONE = -1
+
+
+def augment(
+    images: torch.Tensor, target: torch.Tensor, config: dict, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Augmented copies of images [B, V, H, W] in [0, 1] and of targets (pitch, yaw) [B, 2].
+
+    `config` holds the share of samples that get `crop` (random resized crop, area 0.8-0.95, aspect 0.9-1.1),
+    `flip` (horizontal; yaw changes its sign), `blur` (5x5 Gaussian, sigma 0.9-1.3 px), `sharpness` (factor
+    0.8-4.8), `mixup` (mean of a sharpened copy and a 0.95-0.98 crop of the same image) and `pairs` (two
+    different ones of these), of sum at most 1; and for all samples the half-width of a factor around 1 on
+    `brightness` and on `contrast`, and the largest standard deviation of pixel `noise`. A missing key is 0.
+    Only `flip` changes a label.
+    """
+    plan = draw_plan(len(images), config, generator)
+    images, target = images.clone(), target.clone()
+    for number, name in enumerate(OPERATIONS):
+        chosen = torch.nonzero((plan == number).any(dim=1)).flatten()
+        if len(chosen) == 0:
+            continue
+        rows = chosen.to(images.device)
+        if name == "flip":
+            images[rows] = images[rows].flip(-1)
+            target[rows, 1] = -target[rows, 1]
+        else:
+            images[rows] = _APPLY[name](images[rows], generator)
+    return photometric(images, config, generator), target
+
+
+def draw_plan(count: int, config: dict, generator: torch.Generator) -> torch.Tensor:
+    """Which operations each sample gets: [count, 2] of indices into OPERATIONS, NONE where there is none."""
+    shares = torch.tensor([config.get(name, 0.0) for name in OPERATIONS], dtype=torch.float64)
+    edges = torch.cat([shares, torch.tensor([config.get("pairs", 0.0)], dtype=torch.float64)]).cumsum(0)
+    slot = torch.bucketize(torch.rand(count, dtype=torch.float64, generator=generator), edges, right=True)
+    first = torch.randint(len(OPERATIONS), (count,), generator=generator)
+    second = (first + torch.randint(1, len(OPERATIONS), (count,), generator=generator)) % len(OPERATIONS)
+    single = torch.where(slot < len(OPERATIONS), slot, NONE)
+    paired = slot == len(OPERATIONS)
+    return torch.stack([torch.where(paired, first, single), torch.where(paired, second, NONE)], dim=1)
+
+
+def resized_crop(images: torch.Tensor, area: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
+    """A window of each image with `area` of its area, anywhere inside, bilinearly resized to the full size.
+
+    Its aspect relative to the image's own is log-uniform in 0.9-1.1; a side is at most the image's.
+    """
+    count = len(images)
+    share = _uniform(count, area, generator)
+    aspect = _uniform(count, (math.log(CROP_ASPECT[0]), math.log(CROP_ASPECT[1])), generator).exp()
+    width, height = (share * aspect).sqrt().clamp(max=1), (share / aspect).sqrt().clamp(max=1)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = width, height
+    theta[:, 0, 2] = (1 - width) * _uniform(count, (-1, 1), generator)
+    theta[:, 1, 2] = (1 - height) * _uniform(count, (-1, 1), generator)
+    grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def blur(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """5x5 Gaussian blur of images [B, V, H, W] with a standard deviation `sigma` [B] in pixels, edges
+    reflected.
+    """
+    offsets = torch.arange(-2.0, 3.0)
+    kernel = torch.exp(-0.5 * (offsets / sigma[:, None]).square())
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).to(images)
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (2, 2, 2, 2), mode="reflect")
+    rows = sum(kernel[:, k, None, None, None] * padded[..., k : k + height, :] for k in range(5))
+    return sum(kernel[:, k, None, None, None] * rows[..., k : k + width] for k in range(5))
+
+
+def sharpen(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Blend of images [B, V, H, W] and their smoothed copies by `factor` [B]: 0 smooth, 1 unchanged, above 1
+    sharper.
+
+    The smoothing is Pillow's, [1 1 1; 1 5 1; 1 1 1] / 13 with the border left alone; the result stays in [0,
+    1].
+    """
+    height, width = images.shape[-2:]
+    kernel = images.new_tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]])[None, None] / 13
+    smooth = images.clone()
+    inner = F.conv2d(images.reshape(-1, 1, height, width), kernel)
+    smooth[..., 1:-1, 1:-1] = inner.reshape(*images.shape[:2], height - 2, width - 2)
+    return torch.lerp(smooth, images, factor.to(images)[:, None, None, None]).clamp_(0, 1)
+
+
+def photometric(images: torch.Tensor, config: dict, generator: torch.Generator) -> torch.Tensor:
+    """Contrast about each image's mean, brightness, and pixel noise; the result stays in [0, 1]."""
+    count = len(images)
+    contrast, brightness, noise = (config.get(name, 0.0) for name in ("contrast", "brightness", "noise"))
+    if contrast == brightness == noise == 0:
+        return images
+    gain = _uniform(count, (1 - contrast, 1 + contrast), generator).to(images)[:, None, None, None]
+    light = _uniform(count, (1 - brightness, 1 + brightness), generator).to(images)[:, None, None, None]
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = (images - mean) * (gain * light) + mean * light
+    if noise > 0:
+        deviation = _uniform(count, (0, noise), generator)[:, None, None, None]
+        images = images + (torch.randn(images.shape, generator=generator) * deviation).to(images)
+    return images.clamp(0, 1)
+
+
+def _uniform(count: int, limits: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(count, generator=generator) * (limits[1] - limits[0]) + limits[0]
+
+
+def _crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return resized_crop(images, CROP_AREA, generator)
+
+
+def _blur(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return blur(images, _uniform(len(images), BLUR_SIGMA, generator))
+
+
+def _sharpness(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return sharpen(images, _uniform(len(images), SHARPNESS, generator))
+
+
+def _mixup(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return (_sharpness(images, generator) + resized_crop(images, MIXUP_AREA, generator)) / 2
+
+
+_APPLY = {"crop": _crop, "blur": _blur, "sharpness": _sharpness, "mixup": _mixup}

@@ -1,0 +1,63 @@
+"""Devices: which one computes, how precisely, and that it computes the same every time."""
+
+import os
+import resource
+import sys
+
+import torch
+
+from gazepipe.errors import UserError
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`auto` is bf16 where the device computes it natively (CUDA from Ampere on, CPU with AVX512-BF16 or
+    AMX), else fp32.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        native = False
+    return "bf16" if native else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Mixed precision for `fp16` and `bf16`, nothing for `fp32`."""
+    return torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST)
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is CUDA, else Apple's MPS, else the CPU; UserError for a device that is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(candidate for candidate, there in available.items() if there)
+    if not available.get(name, False):
+        there = ", ".join(candidate for candidate, found in available.items() if found)
+        raise UserError(f"device: {name!r} is not available here; use auto or one of: {there}")
+    return torch.device(name)
+
+
+def make_deterministic() -> None:
+    """Same inputs, same bytes: deterministic kernels, and no choice of kernels by timing."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def device_name(device: torch.device) -> str:
+    """What a table's footnote calls the device: the GPU's name, or the device type."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def peak_memory_mb(device: torch.device) -> dict[str, int]:
+    """Largest resident size of this process, and the largest allocation on a GPU, in MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 10**6}
+    if device.type == "cuda":
+        peak["device"] = torch.cuda.max_memory_allocated(device) // 10**6
+    return peak

@@ -1,0 +1,89 @@
+"""Losses between gaze angles, and a penalty on filters that resemble each other.
+
+Networks predict radians, so that their last layer starts at the right scale; losses are counted in degrees,
+so that a loss of 1 means the same to a reader, to the smooth L1 bend and to the weights of distillation
+terms.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+DEGREES = 180 / math.pi
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def mse(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean over pitch and yaw of the squared difference, degrees^2: [B, 2], [B, 2] rad -> [B]."""
+    return ((prediction - target) * DEGREES).square().mean(dim=-1)
+
+
+def smooth_l1(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean over pitch and yaw of the Huber loss with its bend at 1 degree, degrees: [B, 2], [B, 2] rad ->
+    [B].
+    """
+    return F.smooth_l1_loss(prediction * DEGREES, target * DEGREES, reduction="none").mean(dim=-1)
+
+
+def angular(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Angle between the two gaze vectors, degrees: [B, 2], [B, 2] rad -> [B].
+
+    atan2(|a x b|, a.b) is exact at 0 and 180 degrees, and its gradient is bounded everywhere: that of the
+    norm at zero is taken as zero.
+    """
+    a, b = gaze_vector(prediction), gaze_vector(target)
+    sine = torch.linalg.vector_norm(torch.linalg.cross(a, b, dim=-1), dim=-1)
+    return torch.atan2(sine, (a * b).sum(dim=-1)) * DEGREES
+
+
+LOSSES: dict[str, Loss] = {"mse": mse, "smooth_l1": smooth_l1, "angular": angular}
+
+
+def gaze_vector(angles: torch.Tensor) -> torch.Tensor:
+    """Unit vectors [..., 3] of (pitch, yaw) [..., 2] in radians, as `gazepipe.geometry.angles_to_vector`."""
+    pitch, yaw = angles.unbind(dim=-1)
+    return torch.stack([-pitch.cos() * yaw.sin(), -pitch.sin(), -pitch.cos() * yaw.cos()], dim=-1)
+
+
+def supervised(loss: str) -> Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Objective of plain training: (model, images [B, V, H, W], target [B, 2] rad) -> mean loss."""
+
+    def objective(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return LOSSES[loss](model(images).float(), target).mean()
+
+    return objective
+
+
+def pearson(model: nn.Module, max_filters: int) -> torch.Tensor:
+    """Mean squared Pearson correlation between the filters of a layer, averaged over layers: a scalar in [0,
+    1].
+
+    Layers are the dense 3x3 convolutions with 2 to `max_filters` filters. The square is smooth at zero, where
+    the absolute value is not.
+    """
+    layers = [layer for layer in dense_3x3(model) if 2 <= layer.out_channels <= max_filters]
+    if not layers:
+        return next(model.parameters()).new_zeros(())
+    return torch.stack(
+        [_mean_squared_correlation(layer.weight.flatten(1).float()) for layer in layers]
+    ).mean()
+
+
+def dense_3x3(model: nn.Module) -> list[nn.Conv2d]:
+    """The ungrouped 3x3 convolutions of a network, in the order of definition."""
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3) and module.groups == 1
+    ]
+
+
+def _mean_squared_correlation(rows: torch.Tensor) -> torch.Tensor:
+    centred = F.normalize(rows - rows.mean(dim=1, keepdim=True), dim=1)
+    correlation = centred @ centred.T
+    count = len(rows)
+    return (correlation.square().sum() - correlation.diagonal().square().sum()) / (count * (count - 1))
