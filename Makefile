@@ -1,0 +1,39 @@
+# make tables   from nothing to results/tables.md (creates .venv first)
+# make test     the tests
+# make lint     linters, as CI runs them
+
+PYTHON ?= python3
+CORES ?= 8
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: tables test lint smoke clean
+
+tables: $(READY)
+	snakemake --cores $(CORES) results/tables.md
+
+smoke: $(READY)
+	snakemake --cores $(CORES) --configfile config/smoke.yaml -- results/smoke/tables.md
+
+test: $(READY)
+	pytest
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+
+$(READY): envs/lock.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gazepipe needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint envs/lock.txt $$(grep '^torch==' envs/lock.txt)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement envs/lock.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) results data .snakemake

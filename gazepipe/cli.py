@@ -1,0 +1,212 @@
+"""`gazepipe <stage>`: the same entry for a Snakemake rule and for a person.
+
+Heavy stages wait for their core slots before they import anything large. What a user can cause ends as one line on
+stderr and exit status 2.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from gazepipe import __version__, slots
+from gazepipe.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status (0, or 2 for bad input)."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        with slots.hold(args.slots(args)) if args.slots else _nothing():
+            args.run(args)
+    except UserError as error:
+        print(f"gazepipe {args.stage}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone; point stdout elsewhere so that the exit stays silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"gazepipe {args.stage}: {error.filename}: {error.strerror}; check the path", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"gazepipe {args.stage}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gazepipe", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"gazepipe {__version__}")
+    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
+
+    def stage(
+        run: Callable[[argparse.Namespace], None],
+        *files: str,
+        slots: Callable[[argparse.Namespace], int] | None = None,
+        block: bool = True,
+    ) -> argparse.ArgumentParser:
+        name = run.__name__.strip("_").replace("_", "-")
+        sub = stages.add_parser(name, help=run.__doc__, description=run.__doc__)
+        sub.set_defaults(run=run, slots=slots)
+        if block:
+            sub.add_argument("--block", type=_json, required=True, help="the stage's configuration, as JSON")
+        for file in files:
+            sub.add_argument(f"--{file}", type=Path, required=True)
+        return sub
+
+    stage(_fetch, "out", slots=lambda args: args.workers).add_argument("--workers", type=int, default=1)
+    stage(_prepare_part, "receipt", "out", slots=_one)
+    stage(_prepare, "out", "rejected", slots=_one).add_argument("parts", type=Path, nargs="+")
+    stage(_split, "store", "out")
+    stage(_sheet, "receipt", "store", "out", slots=_one)
+    train = stage(_train, "store", "split", "out", slots=lambda args: args.block["training"]["threads"])
+    train.add_argument("--parent", type=Path, help="weights to start from")
+    train.add_argument("--teacher", type=Path, help="weights of the teacher")
+    train.add_argument("--source", default="", help="source fingerprint, for the record")
+    stage(_predict, "weights", "store", "split", "out", slots=lambda args: args.block["threads"])
+    stage(_predict_mean, "train-store", "split", "store", "out", slots=_one)
+    # All slots: nothing else computes while a network is timed.
+    stage(_profile, "out", slots=lambda _: 0)
+    stage(_tables, "out", slots=_one)
+    stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
+    return parser
+
+
+def _one(_: argparse.Namespace) -> int:
+    return 1
+
+
+def _json(text: str) -> dict:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"a JSON {type(value).__name__}, expected an object")
+    return value
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    """get a data set in its native layout: draw it, or record a folder that is there"""
+    from gazepipe.datasets.fetch import fetch
+
+    fetch(args.block, args.out, args.workers)
+
+
+def _prepare_part(args: argparse.Namespace) -> None:
+    """detect, normalise and cut the images of some subjects"""
+    from gazepipe.datasets.fetch import raw_folder, subject_names
+    from gazepipe.datasets.prepare import prepare_part
+
+    block = args.block
+    subjects = subject_names(block["layout"], block["subjects"])
+    folder = raw_folder(args.receipt)
+    prepare_part(folder, block["layout"], block["patch"], subjects, block["part"], block["parts"], args.out)
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    """merge prepared parts into the store of a data set"""
+    from gazepipe.datasets.prepare import merge
+
+    merge(args.parts, args.out, args.rejected, {"dataset": args.block["dataset"]}, args.block["max_rejected"])
+
+
+def _split(args: argparse.Namespace) -> None:
+    """assign subjects to folds and roles"""
+    from gazepipe.datasets.splits import make_split, write_split
+    from gazepipe.datasets.store import open_store
+
+    write_split(make_split(set(open_store(args.store).subject), args.block), args.out)
+
+
+def _sheet(args: argparse.Namespace) -> None:
+    """draw the contact sheet of a data set"""
+    from gazepipe.datasets.fetch import raw_folder
+    from gazepipe.datasets.overview import write_overview
+
+    write_overview(args.block, raw_folder(args.receipt), args.store, args.out)
+
+
+def _train(args: argparse.Namespace) -> None:
+    """train one network on one fold"""
+    from gazepipe.provenance import machine, versions
+    from gazepipe.training.stage import train
+
+    block = args.block
+    record = {"block": block, "source": args.source, "machine": machine(), "packages": versions()}
+    train(
+        block,
+        args.store,
+        args.split,
+        args.out,
+        args.parent,
+        args.teacher,
+        seed=block["seed"],
+        fold=block["fold"],
+        device=block["device"],
+        record=record,
+    )
+
+
+def _predict(args: argparse.Namespace) -> None:
+    """predict one data set with one trained network"""
+    from gazepipe.evaluation.predict import predict
+
+    block = args.block
+    predict(
+        args.weights,
+        args.store,
+        _test_subjects(args),
+        args.out,
+        device=block["device"],
+        threads=block["threads"],
+        expect_spec=block["model"],
+    )
+
+
+def _test_subjects(args: argparse.Namespace) -> set[str] | None:
+    """The subjects to predict: the fold's test subjects on the run's own data set, everyone on another."""
+    from gazepipe.datasets.splits import read_split
+
+    return read_split(args.split, args.block["fold"])["test"] if args.block["own"] else None
+
+
+def _predict_mean(args: argparse.Namespace) -> None:
+    """predict the mean gaze of the training subjects, the least that a network must beat"""
+    from gazepipe.datasets.splits import read_split
+    from gazepipe.evaluation.predict import predict_mean
+
+    trained_on = read_split(args.split, args.block["fold"])["train"]
+    predict_mean(args.train_store, trained_on, args.store, _test_subjects(args), args.out)
+
+
+def _profile(args: argparse.Namespace) -> None:
+    """count parameters and multiply-adds, and time the network"""
+    from gazepipe.profiling.stage import profile
+
+    profile(args.block, args.out)
+
+
+def _tables(args: argparse.Namespace) -> None:
+    """write the tables from predictions and profiles"""
+    from gazepipe.report.tables import write_tables
+
+    write_tables(args.block, args.out)
+
+
+def _errors(args: argparse.Namespace) -> None:
+    """print the error per subject and in the mean of a prediction file"""
+    from gazepipe.evaluation.metrics import format_errors
+
+    print(format_errors(args.file))

@@ -1,0 +1,59 @@
+"""Names of result files: one function per kind, so that rules, stages and tables agree.
+
+Every argument may also be a Snakemake wildcard such as "{fold}".
+"""
+
+
+def results_root(run: str) -> str:
+    """`results`, or `results/<run>` for a named run."""
+    return f"results/{run}" if run else "results"
+
+
+def raw_folder(run: str, dataset: str) -> str:
+    """Native layout of a drawn data set."""
+    return f"data/{run}/raw/{dataset}" if run else f"data/raw/{dataset}"
+
+
+def receipt(run: str, dataset: str) -> str:
+    """Record of a fetched data set: its folder, source and checksum."""
+    return f"{raw_folder(run, dataset)}.json"
+
+
+def store(root: str, dataset: str) -> str:
+    """The HDF5 store of a data set."""
+    return f"{root}/data/{dataset}.h5"
+
+
+def rejected(root: str, dataset: str) -> str:
+    """CSV of the images that could not be used."""
+    return f"{root}/data/{dataset}.rejected.csv"
+
+
+def part(root: str, dataset: str, number: str | int) -> str:
+    """One part of a store, before the merge."""
+    return f"{root}/data/parts/{dataset}/{number}.h5"
+
+
+def split(root: str, dataset: str) -> str:
+    """Fold, subject, role."""
+    return f"{root}/splits/{dataset}.csv"
+
+
+def run_folder(root: str, dataset: str, model: str, method: str, fold: str | int, seed: str | int) -> str:
+    """Folder of one trained network."""
+    return f"{root}/runs/{dataset}/{model}/{method}/fold{fold}/seed{seed}"
+
+
+def prediction(root: str, dataset: str, model: str, method: str, fold: str | int, seed: str | int, test: str) -> str:
+    """Predictions of one run on data set `test`."""
+    return f"{root}/predictions/{dataset}/{model}/{method}/fold{fold}/seed{seed}/{test}.csv"
+
+
+def profile(root: str, model: str, method: str) -> str:
+    """Cost and speed of one network."""
+    return f"{root}/profiles/{model}/{method}.json"
+
+
+def sheet(root: str, dataset: str) -> str:
+    """Contact sheet of a data set."""
+    return f"{root}/figures/{dataset}.png"

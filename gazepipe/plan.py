@@ -1,0 +1,287 @@
+"""The DAG as plain functions of the configuration: for each job its block, its key and what it stands on.
+
+`block` is everything of the configuration that a job reads, and nothing else. `key` is a digest of that block, of the
+job's own source and of the keys below it. Rules hand both to Snakemake as params, so a job reruns exactly when its key
+changes: file times never matter.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+from gazepipe import config as configuration
+from gazepipe import paths, provenance
+from gazepipe.config import Config
+from gazepipe.models import model_module
+
+MEAN_MODEL = "mean"  # the predict-the-mean row of the tables
+NO_METHOD = "none"
+PAPER_INPUT = (1, 224, 224)
+METHOD_MODULES = {"kd": "gazepipe.training.distillation", "rebirth": "gazepipe.compression.rebirth"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage and the wildcards that name one job of it, as sorted (name, value) pairs."""
+
+    stage: str
+    wildcards: tuple[tuple[str, str], ...]
+
+    @staticmethod
+    def of(stage: str, **wildcards: object) -> "Job":
+        """The job of `stage` with these wildcards; values become text, as Snakemake has them."""
+        return Job(stage, tuple(sorted((name, str(value)) for name, value in wildcards.items())))
+
+
+class Plan:
+    """What to run for one configuration."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.root = paths.results_root(config.run)
+        self._key = cache(self._compute_key)
+
+    def block(self, stage: str, **wildcards: str) -> dict:
+        """The configuration that one job reads, as builtins."""
+        return getattr(self, f"_block_{stage}")(**wildcards)
+
+    def key(self, stage: str, **wildcards: str) -> str:
+        """Digest of block, source and everything upstream."""
+        return self._key(Job.of(stage, **wildcards))
+
+    def _compute_key(self, job: Job) -> str:
+        wildcards = dict(job.wildcards)
+        return provenance.digest(
+            {
+                "stage": job.stage,
+                "wildcards": wildcards,
+                "block": self.block(job.stage, **wildcards),
+                "source": provenance.source_fingerprint(self.modules(job.stage, **wildcards)),
+                "upstream": [self._key(upstream) for upstream in self.upstream(job.stage, **wildcards)],
+            }
+        )
+
+    def source(self, stage: str, **wildcards: str) -> str:
+        """Fingerprint of the source that one job runs."""
+        return provenance.source_fingerprint(self.modules(stage, **wildcards))
+
+    # ---- what each stage reads of the configuration
+
+    def _block_fetch(self, dataset: str) -> dict:
+        entry = self.config.datasets[dataset]
+        return {
+            "layout": entry.layout,
+            "subjects": entry.subjects,
+            "source": entry.source.model_dump(exclude_none=True),
+            "folder": paths.raw_folder(self.config.run, dataset),
+        }
+
+    def _block_prepare_part(self, dataset: str, part: str) -> dict:
+        entry = self.config.datasets[dataset]
+        return {
+            "layout": entry.layout,
+            "subjects": entry.subjects,
+            "patch": self.config.patch.model_dump(),
+            "part": int(part),
+            "parts": entry.parts,
+        }
+
+    def _block_prepare(self, dataset: str) -> dict:
+        entry = self.config.datasets[dataset]
+        return {"dataset": dataset, "max_rejected": entry.max_rejected}
+
+    def _block_split(self, dataset: str) -> dict:
+        return self.config.datasets[dataset].split.model_dump(exclude_none=True)
+
+    def _block_sheet(self, dataset: str) -> dict:
+        return {"dataset": dataset, "layout": self.config.datasets[dataset].layout}
+
+    def _block_train(self, dataset: str, model: str, method: str, fold: str, seed: str) -> dict:
+        node = self.config.methods[method]
+        return {
+            "model": self._spec(model),
+            "training": {
+                **configuration.training_of(self.config, model, method).model_dump(),
+                "augmentation": self.config.augmentation.model_dump(),
+            },
+            "kd": node.kd.model_dump() if node.kd else None,
+            "rebirth": node.rebirth.model_dump() if node.rebirth else None,
+            "device": self.config.device,
+            "fold": int(fold),
+            "seed": int(seed),
+        }
+
+    def _block_predict(self, dataset: str, model: str, method: str, fold: str, seed: str, test: str) -> dict:
+        return {
+            "model": self._spec(model),
+            "fold": int(fold),
+            "own": test == dataset,
+            "device": self.config.device,
+            "threads": self.config.training.threads,
+        }
+
+    def _block_predict_mean(self, dataset: str, fold: str, seed: str, test: str) -> dict:
+        return {"fold": int(fold), "own": test == dataset}
+
+    def _block_profile(self, model: str, method: str) -> dict:
+        spec = self._spec(model)
+        # The paper's size is that of the published network: full width.
+        paper = {**spec, "width": 1.0, "input": list(PAPER_INPUT)}
+        return {
+            "sizes": {"paper": paper, "run": spec},
+            **self.config.profiling.model_dump(),
+        }
+
+    def _block_tables(self) -> dict:
+        config = self.config
+        chosen = config.benchmark
+        return {
+            "run": config.run,
+            "datasets": {name: self._dataset_summary(name) for name in chosen.datasets},
+            "models": {name: config.models[name].model_dump(include={"arch", "width"}) for name in chosen.models},
+            "methods": {name: self._method_summary(name) for name in chosen.methods},
+            "epochs": {
+                f"{model}/{method}": self._epochs(model, method) for model in chosen.models for method in chosen.methods
+            },
+            "seeds": chosen.seeds,
+            "patch": config.patch.model_dump(),
+            "statistics": config.statistics.model_dump(),
+            "sources": {
+                f"train {model}/{method}": self.source("train", model=model, method=method)
+                for model in chosen.models
+                for method in chosen.methods
+            },
+        }
+
+    def _dataset_summary(self, name: str) -> dict:
+        entry = self.config.datasets[name]
+        return {
+            "drawn": entry.source.drawn is not None,
+            "subjects": entry.subjects,
+            "protocol": entry.split.protocol,
+            "validation": entry.split.validation,
+            "fold_count": configuration.fold_count(entry),
+            "folds": configuration.folds(self.config, name),
+        }
+
+    def _method_summary(self, name: str) -> dict:
+        node = self.config.methods[name]
+        return {"parent": node.parent, "teacher": node.teacher, "profiled": self.network_of(name)}
+
+    def _epochs(self, model: str, method: str) -> int:
+        rebirth = self.config.methods[method].rebirth
+        if rebirth:
+            return rebirth.generations * rebirth.epochs
+        return configuration.training_of(self.config, model, method).epochs
+
+    def _spec(self, model: str) -> dict:
+        entry, patch = self.config.models[model], self.config.patch
+        return {"arch": entry.arch, "width": entry.width, "input": [1, patch.height, patch.width]}
+
+    # ---- what each stage runs and stands on
+
+    def modules(self, stage: str, **wildcards: str) -> tuple[str, ...]:
+        """Python modules whose source (with all that they import) decides a job's result."""
+        match stage:
+            case "fetch" if self.config.datasets[wildcards["dataset"]].source.drawn is not None:
+                return ("gazepipe.datasets.fetch", "gazepipe.datasets.synthetic")
+            case "fetch":
+                return ("gazepipe.datasets.fetch",)
+            case "prepare_part" | "prepare":
+                return ("gazepipe.datasets.prepare",)
+            case "split":
+                return ("gazepipe.datasets.splits",)
+            case "sheet":
+                return ("gazepipe.datasets.overview",)
+            case "train":
+                node = self.config.methods[wildcards["method"]]
+                used = [module for name, module in METHOD_MODULES.items() if getattr(node, name) is not None]
+                return ("gazepipe.training.stage", self._module_of(wildcards["model"]), *used)
+            case "predict":
+                return ("gazepipe.evaluation.predict", self._module_of(wildcards["model"]))
+            case "predict_mean":
+                return ("gazepipe.evaluation.predict",)
+            case "profile":
+                return ("gazepipe.profiling.stage", self._module_of(wildcards["model"]))
+            case "tables":
+                return ("gazepipe.report.tables",)
+        raise KeyError(stage)
+
+    def _module_of(self, model: str) -> str:
+        return model_module(self.config.models[model].arch)
+
+    def upstream(self, stage: str, **wildcards: str) -> list[Job]:
+        """The jobs whose results one job reads."""
+        match stage, wildcards:
+            case "prepare_part", {"dataset": dataset}:
+                return [Job.of("fetch", dataset=dataset)]
+            case "prepare", {"dataset": dataset}:
+                return [Job.of("prepare_part", dataset=dataset, part=p) for p in self.parts(dataset)]
+            case "split", {"dataset": dataset}:
+                return [Job.of("prepare", dataset=dataset)]
+            case "sheet", {"dataset": dataset}:
+                return [Job.of("fetch", dataset=dataset), Job.of("prepare", dataset=dataset)]
+            case "train", {"dataset": dataset}:
+                data = [Job.of("prepare", dataset=dataset), Job.of("split", dataset=dataset)]
+                return data + [Job.of("train", **node) for node in self.linked_runs(**wildcards).values()]
+            case "predict", {"test": test, **run}:
+                return [Job.of("train", **run), Job.of("prepare", dataset=test)]
+            case "predict_mean", {"dataset": dataset, "test": test}:
+                return [
+                    Job.of("prepare", dataset=dataset),
+                    Job.of("split", dataset=dataset),
+                    Job.of("prepare", dataset=test),
+                ]
+            case "tables", _:
+                return self.table_jobs()
+        return []
+
+    def parts(self, dataset: str) -> range:
+        """Numbers of the parts that a data set is prepared in."""
+        entry = self.config.datasets[dataset]
+        return range(min(entry.parts, entry.subjects))
+
+    def linked_runs(self, dataset: str, model: str, method: str, fold: str, seed: str) -> dict[str, dict]:
+        """Wildcards of the `parent` and `teacher` runs of a run, those that it has."""
+        common = {"dataset": dataset, "fold": fold, "seed": seed}
+        linked = {}
+        parent = self.config.methods[method].parent
+        if parent:
+            linked["parent"] = {**common, "model": model, "method": parent}
+        teacher = configuration.teacher_of(self.config, model, method)
+        if teacher:
+            linked["teacher"] = {**common, "model": teacher[0], "method": teacher[1]}
+        return linked
+
+    def network_of(self, method: str) -> str:
+        """The method that made the network's shape; training, KD and re-birth keep the shape that they start from."""
+        parent = self.config.methods[method].parent
+        return self.network_of(parent) if parent else "base" if "base" in self.config.methods else method
+
+    def table_jobs(self) -> list[Job]:
+        """Every prediction and profile that the tables read."""
+        chosen = self.config.benchmark
+        networks = list(dict.fromkeys(map(self.network_of, chosen.methods)))
+        jobs = [Job.of("profile", model=m, method=n) for m in chosen.models for n in networks]
+        for dataset in chosen.datasets:
+            for fold in configuration.folds(self.config, dataset):
+                for test in chosen.datasets:
+                    jobs.append(Job.of("predict_mean", dataset=dataset, fold=fold, seed=0, test=test))
+                    jobs += [
+                        Job.of("predict", dataset=dataset, model=m, method=n, fold=fold, seed=seed, test=test)
+                        for m in chosen.models
+                        for n in chosen.methods
+                        for seed in chosen.seeds
+                    ]
+        return jobs
+
+    def output(self, job: Job) -> str:
+        """The main result file of a job that the tables read."""
+        wildcards = dict(job.wildcards)
+        match job.stage:
+            case "profile":
+                return paths.profile(self.root, **wildcards)
+            case "predict":
+                return paths.prediction(self.root, **wildcards)
+            case "predict_mean":
+                return paths.prediction(self.root, model=MEAN_MODEL, method=NO_METHOD, **wildcards)
+        raise KeyError(job.stage)

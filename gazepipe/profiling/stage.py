@@ -1,0 +1,31 @@
+"""The `profile` stage: what one network costs, at the paper's size and at the run's own."""
+
+from pathlib import Path
+
+import torch
+
+from gazepipe.io import write_json
+from gazepipe.models import build
+from gazepipe.profiling.cost import count
+from gazepipe.profiling.throughput import measure
+from gazepipe.provenance import machine, versions
+from gazepipe.slots import available_cores
+
+
+def profile(block: dict, out: Path) -> None:
+    """Write {"sizes": {name: {"model", "params", "macs", "rows"}}, "threads", "machine", "versions"} as JSON.
+
+    `block` is {"sizes": {name: model spec}, "batches", "seconds", "threads" (0: all cores)}. Timing needs the
+    network's shape only, so the weights are random. Rows are those of `throughput.measure`.
+    """
+    threads = block["threads"] or available_cores()
+    sizes = {name: _measured(spec, block, threads) for name, spec in block["sizes"].items()}
+    write_json(out, {"sizes": sizes, "threads": threads, "machine": machine(), "versions": versions()})
+
+
+def _measured(spec: dict, block: dict, threads: int) -> dict:
+    torch.manual_seed(0)
+    model = build(spec).eval()
+    shape = tuple(spec["input"])
+    rows = measure(model, shape, batches=tuple(block["batches"]), seconds=block["seconds"], threads=threads)
+    return {"model": spec, **count(model, shape), "rows": rows}

@@ -1,0 +1,124 @@
+"""Where a result came from: fingerprints of source and configuration, and the record kept beside each run."""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from gazepipe import __version__
+from gazepipe.errors import UserError
+
+PACKAGE = "gazepipe"
+
+
+def digest(value: object) -> str:
+    """16 hex digits of the SHA-256 of a JSON-able value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def source_fingerprint(modules: tuple[str, ...]) -> str:
+    """Hash of the syntax trees of `modules` and of every gazepipe module that they import, transitively.
+
+    Comments, docstrings and layout do not count. A module outside gazepipe (a user's own network) counts by itself.
+    """
+    return digest({name: _tree_hash(name) for name in sorted(_closure(modules))})
+
+
+@cache
+def _tree_hash(module: str) -> str:
+    tree = _parse(module)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = _without_docstring(node.body)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    first = body[0] if body else None
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        return body[1:]
+    return body
+
+
+def _closure(modules: tuple[str, ...]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(_imports(name))
+    return found
+
+
+@cache
+def _imports(module: str) -> frozenset[str]:
+    """gazepipe modules named by the import statements anywhere in `module`."""
+    names: set[str] = set()
+    for node in ast.walk(_parse(module)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(name for name in names if name.startswith(f"{PACKAGE}.") and _file(name) is not None)
+
+
+def _parse(module: str) -> ast.Module:
+    path = _file(module)
+    if path is None:
+        raise UserError(f"{module}: no such Python module; check the name and PYTHONPATH")
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise UserError(f"{path}: line {error.lineno}: {error.msg}; mend it and run again") from None
+
+
+@cache
+def _file(module: str) -> Path | None:
+    """Source file of a module, found without importing gazepipe's own; None where there is none."""
+    if module == PACKAGE or module.startswith(f"{PACKAGE}."):
+        base = Path(__file__).parent.joinpath(*module.split(".")[1:])
+        return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def machine() -> dict[str, str | int]:
+    """The machine as a table's footnote names it: processor, cores, system."""
+    from gazepipe.slots import available_cores
+
+    return {
+        "cpu": _cpu_name(),
+        "cores": available_cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def versions(
+    packages: tuple[str, ...] = ("torch", "numpy", "h5py", "opencv-python-headless", "openvino"),
+) -> dict:
+    """Versions of Python, gazepipe and `packages`; those not installed are left out."""
+    found = {"python": platform.python_version(), PACKAGE: __version__}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,182 @@
+"""The Markdown page of tables: what a reader meets first, so it says what was measured on what."""
+
+import pandas as pd
+from tabulate import tabulate
+
+from gazepipe.provenance import machine, versions
+from gazepipe.report import published
+
+METHOD_LABELS = {"base": "", "none": "", "kd": " + KD", "kd_prune": " + KD + Prune"}
+REAL_DATA = (
+    "*Published by the earlier prototype, measured on **real** Columbia Gaze and MPIIFaceGaze images with other"
+    " protocols; shown for orientation, not to be compared with the rows above.*"
+)
+
+
+def tables_markdown(block: dict, frames: dict[str, pd.DataFrame], intervals: pd.DataFrame, profile: dict) -> str:
+    """The whole page. `frames` are the CSV tables by name, `intervals` those of `tables.intervals`, `profile` any of
+    the run's profiles (for its machine and threads)."""
+    sections = [
+        "# gazepipe benchmark",
+        _data_note(block),
+        "## Benchmark",
+        "Mean angular error in degrees on subjects never trained on, ± standard deviation over folds,"
+        " [95 % bootstrap interval over subjects]. Lower is better.",
+        _benchmark(block, frames["benchmark"], intervals),
+        REAL_DATA,
+        _table(published.BENCHMARK, ".2f"),
+        *_cross_dataset(block, frames["cross_dataset"], intervals),
+        "## Inference speed",
+        _speed_note(profile),
+        _speed(frames["efficiency"], block, "1×224×224, width 1"),
+        _speed_run_size_title(block),
+        _speed(frames["efficiency_run_size"], block, None),
+        REAL_DATA,
+        _table(published.INFERENCE_SPEED),
+        *_comparisons(frames["comparisons"]),
+        "## What was run",
+        _what_was_run(block, profile),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def label(model: str, method: str) -> str:
+    """A row's name: `resnet18 + KD`; a method without a label of its own appears by its name."""
+    return model + METHOD_LABELS.get(method, f" + {method}")
+
+
+def _table(frame: pd.DataFrame, numbers: str = "g") -> str:
+    return tabulate(frame, headers="keys", tablefmt="github", showindex=False, floatfmt=numbers)
+
+
+def _data_note(block: dict) -> str:
+    drawn = [name for name, entry in block["datasets"].items() if entry["drawn"]]
+    if not drawn:
+        return ""
+    return (
+        f"> **Drawn data.** {' and '.join(f'`{name}`' for name in drawn)} {'is' if len(drawn) == 1 else 'are'} rendered,"
+        " not photographed: the numbers show that the pipeline works and how methods rank on drawn faces. They say"
+        " nothing about accuracy on real people."
+    )
+
+
+def _cell(row: pd.Series, interval: pd.Series) -> str:
+    spread = "" if pd.isna(row.std_deg) else f" ± {row.std_deg:.2f}"
+    bounds = "" if pd.isna(interval.low_deg) else f" [{interval.low_deg:.2f}, {interval.high_deg:.2f}]"
+    return f"{row.error_deg:.2f}{spread}{bounds}"
+
+
+def _wide(frame: pd.DataFrame, intervals: pd.DataFrame, columns: dict[tuple[str, str], str]) -> pd.DataFrame:
+    """One row per network, one column per (train, test); `frame` has the columns train and test."""
+    found = intervals.set_index(["train", "test", "model", "method"])
+    rows: dict[tuple[str, str], dict] = {}
+    for _, row in frame.iterrows():
+        cells = rows.setdefault((row.model, row.method), {"Model": _row_name(row.model, row.method)})
+        cells[columns[row.train, row.test]] = _cell(row, found.loc[row.train, row.test, row.model, row.method])
+    return pd.DataFrame(rows.values())
+
+
+def _row_name(model: str, method: str) -> str:
+    return "*predict the mean*" if model == "mean" else label(model, method)
+
+
+def _benchmark(block: dict, frame: pd.DataFrame, intervals: pd.DataFrame) -> str:
+    counts = frame.groupby("dataset").n_subjects.first()
+    columns = {(name, name): f"{name} ({counts[name]} test subjects)" for name in block["datasets"]}
+    return _table(_wide(frame.assign(train=frame.dataset, test=frame.dataset), intervals, columns))
+
+
+def _cross_dataset(block: dict, frame: pd.DataFrame, intervals: pd.DataFrame) -> list[str]:
+    if frame.empty:
+        return []
+    names = list(block["datasets"])
+    columns = {(a, b): f"{a} → {b}" for a in names for b in names if a != b}
+    return [
+        "## Cross-dataset",
+        "Trained on the left data set, tested on every subject of the right one. Degrees; the networks of all folds"
+        " are averaged within a subject first, ± is the standard deviation over folds.",
+        _table(_wide(frame, intervals, columns)),
+        REAL_DATA,
+        _table(published.CROSS_DATASET, ".2f"),
+    ]
+
+
+def _speed_note(profile: dict) -> str:
+    return (
+        f"Eager PyTorch on {profile['machine']['cpu']}, {profile['threads']} thread(s), every core held while timing;"
+        " median latency after warm-up. FLOPs are multiply-adds; params are those that take part in a forward pass."
+        " KD and re-birth keep a network's size, so their rows share one measurement."
+    )
+
+
+def _speed_run_size_title(block: dict) -> str:
+    widths = ", ".join(f"{name} at width {entry['width']:g}" for name, entry in block["models"].items())
+    patch = block["patch"]
+    return f"The same at this run's own size, 1×{patch['height']}×{patch['width']} ({widths}):"
+
+
+def _speed(frame: pd.DataFrame, block: dict, title: str | None) -> str:
+    rows: dict[str, dict] = {}
+    networks = {name: entry["profiled"] for name, entry in block["methods"].items()}
+    for _, row in frame.iterrows():
+        if networks[row.method] != row.method and networks[row.method] in networks:
+            continue
+        cells = rows.setdefault(
+            row.model, {"Model": row.model, "Params": _count(row.params), "FLOPs": _count(row.macs)}
+        )
+        cells[f"Throughput, batch {row.batch} (frames/s)"] = f"{row.images_per_second:.1f}"
+        cells[f"Latency, batch {row.batch} (ms)"] = f"{row.latency_ms:.2f}"
+    text = _table(pd.DataFrame(rows.values()))
+    return f"{title}:\n\n{text}" if title else text
+
+
+def _count(value: float) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.2f} {unit}"
+    return str(int(value))
+
+
+def _comparisons(frame: pd.DataFrame) -> list[str]:
+    if frame.empty:
+        return []
+    shown = pd.DataFrame(
+        {
+            "Trained on": frame.train,
+            "Tested on": frame.test,
+            "Model": [label(row.model, row.method) for row in frame.itertuples()],
+            "Against": [label(row.model, row.baseline) for row in frame.itertuples()],
+            "Difference (degrees)": [
+                f"{row.difference_deg:+.2f} [{row.low_deg:+.2f}, {row.high_deg:+.2f}]" for row in frame.itertuples()
+            ],
+            "p (Holm)": [f"{p:.3f}" for p in frame.p_holm],
+            "Subjects": frame.n_subjects,
+        }
+    )
+    return [
+        "## Does it help? Paired over subjects",
+        "Negative is better. 95 % bootstrap interval of the difference; p of the Wilcoxon signed-rank test,"
+        " Holm-corrected over this table. With few subjects no p-value can be small: read the interval.",
+        _table(shown),
+    ]
+
+
+def _what_was_run(block: dict, profile: dict) -> str:
+    lines = [f"- **Run**: {block['run'] or 'default'}"]
+    for name, entry in block["datasets"].items():
+        folds = ", ".join(map(str, entry["folds"]))
+        lines.append(
+            f"- **{name}**: {'drawn' if entry['drawn'] else 'real'}, {entry['subjects']} subjects; protocol"
+            f" {entry['protocol']}, folds {folds} of {entry['fold_count']}; {entry['validation']:.0%} of the training"
+            " subjects held out to choose the epoch; the test fold touched once"
+        )
+    patch = block["patch"]
+    lines.append(f"- **Patch**: {patch['kind']}, {patch['height']}×{patch['width']} px, grayscale")
+    epochs = ", ".join(f"{name} {count}" for name, count in block["epochs"].items())
+    lines.append(f"- **Epochs**: {epochs}; **seeds**: {', '.join(map(str, block['seeds']))}")
+    here = machine()
+    lines.append(f"- **Machine**: {here['cpu']}, {here['cores']} cores, {here['system']}")
+    lines.append("- **Versions**: " + ", ".join(f"{name} {version}" for name, version in versions().items()))
+    sources = ", ".join(f"{name} `{value}`" for name, value in block["sources"].items())
+    lines.append(f"- **Source fingerprints**: {sources}")
+    return "\n".join(lines)

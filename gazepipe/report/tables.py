@@ -1,0 +1,152 @@
+"""Benchmark, Cross-dataset and Inference speed: from predictions and profiles to CSV and Markdown.
+
+The unit of replication is the subject: seeds (and, across data sets, the networks of the folds) are averaged within a
+subject first, an error is the mean over subjects, and the spread is the standard deviation over folds.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from gazepipe import paths
+from gazepipe.evaluation.metrics import per_subject_errors, read_predictions
+from gazepipe.evaluation.statistics import bootstrap_mean, holm, paired_comparison, seed_spread, subject_means
+from gazepipe.io import atomic, read_json, write_text
+from gazepipe.report.markdown import tables_markdown
+
+MEAN, NONE = "mean", "none"
+ROW = ["model", "method"]
+
+
+def write_tables(block: dict, out: Path) -> None:
+    """Write `out` (Markdown) and the CSV files in `tables/` beside it from the results below the same folder.
+
+    `block` is what `Plan.block("tables")` gives. Raises UserError for a prediction or profile that is missing or damaged.
+    """
+    root = out.parent
+    errors = collect_errors(block, root)
+    frames = {
+        "benchmark": benchmark(errors),
+        "cross_dataset": cross_dataset(errors),
+        "efficiency": efficiency(block, root, "paper"),
+        "efficiency_run_size": efficiency(block, root, "run"),
+        "comparisons": comparisons(errors, block),
+    }
+    for name, frame in frames.items():
+        with atomic(root / "tables" / f"{name}.csv") as partial:
+            frame.to_csv(partial, index=False, float_format="%.4f")
+    profile = read_json(_profiles(block, root)[0])
+    write_text(out, tables_markdown(block, frames, intervals(errors, block), profile))
+
+
+def collect_errors(block: dict, root: Path) -> pd.DataFrame:
+    """Angular error in degrees of every subject in every prediction file: columns train, model, method, fold, seed,
+    test, subject, error_deg."""
+    rows = []
+    for train, model, method, fold, seed, test in _predictions(block):
+        path = paths.prediction(str(root), train, model, method, fold, seed, test)
+        errors = per_subject_errors(read_predictions(path))
+        rows += [(train, model, method, fold, seed, test, str(s), e) for s, e in errors.items()]
+    columns = ["train", "model", "method", "fold", "seed", "test", "subject", "error_deg"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _predictions(block: dict) -> list[tuple]:
+    return [
+        (train, model, method, fold, seed, test)
+        for train, summary in block["datasets"].items()
+        for model, method, seeds in _rows(block)
+        for fold in summary["folds"]
+        for seed in seeds
+        for test in block["datasets"]
+    ]
+
+
+def _rows(block: dict) -> list[tuple[str, str, list[int]]]:
+    networks = [(model, method, block["seeds"]) for model in block["models"] for method in block["methods"]]
+    return [(MEAN, NONE, [0]), *networks]
+
+
+def benchmark(errors: pd.DataFrame) -> pd.DataFrame:
+    """In-dataset error: dataset, model, method, error_deg, std_deg (over folds), n_subjects."""
+    own = errors[errors.train == errors.test].rename(columns={"train": "dataset"})
+    return _summary(own, ["dataset", *ROW])
+
+
+def cross_dataset(errors: pd.DataFrame) -> pd.DataFrame:
+    """Error on the data set not trained on: train, test, model, method, error_deg, std_deg, n_subjects."""
+    return _summary(errors[errors.train != errors.test], ["train", "test", *ROW])
+
+
+def _summary(errors: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    rows = []
+    for names, group in errors.groupby(by, sort=False):
+        subjects = subject_means(group)
+        folds = group.groupby(["fold", "subject"]).error_deg.mean().groupby("fold").mean()
+        rows.append((*names, subjects.mean(), folds.std(ddof=1), len(subjects)))
+    return pd.DataFrame(rows, columns=[*by, "error_deg", "std_deg", "n_subjects"])
+
+
+def intervals(errors: pd.DataFrame, block: dict) -> pd.DataFrame:
+    """95 % bootstrap interval over subjects of every error, and the spread over seeds: train, test, model, method,
+    low_deg, high_deg, seed_std_deg."""
+    rows = [
+        (*names, *bootstrap_mean(subject_means(group).to_numpy(), **block["statistics"]), seed_spread(group))
+        for names, group in errors.groupby(["train", "test", *ROW], sort=False)
+    ]
+    return pd.DataFrame(rows, columns=["train", "test", *ROW, "low_deg", "high_deg", "seed_std_deg"])
+
+
+def efficiency(block: dict, root: Path, size: str) -> pd.DataFrame:
+    """Cost and speed: model, method, params, macs, runtime, batch, images_per_second, latency_ms."""
+    rows = []
+    for model in block["models"]:
+        for method, summary in block["methods"].items():
+            profile = read_json(paths.profile(str(root), model, summary["profiled"]))["sizes"][size]
+            rows += [
+                {
+                    "model": model,
+                    "method": method,
+                    "params": profile["params"],
+                    "macs": profile["macs"],
+                    **row,
+                }
+                for row in profile["rows"]
+            ]
+    columns = ["model", "method", "params", "macs", "runtime", "batch", "images_per_second", "latency_ms"]
+    return pd.DataFrame(rows)[columns]
+
+
+def _profiles(block: dict, root: Path) -> list[str]:
+    methods = block["methods"].values()
+    return [paths.profile(str(root), model, method["profiled"]) for model in block["models"] for method in methods]
+
+
+def comparisons(errors: pd.DataFrame, block: dict) -> pd.DataFrame:
+    """Each method against the first one listed, paired over subjects: train, test, model, method, baseline,
+    difference_deg, low_deg, high_deg (95 % bootstrap interval), p_wilcoxon, p_holm (over the table), n_subjects."""
+    baseline, *others = block["methods"]
+    rows = []
+    networks = errors[errors.model != MEAN]
+    for (train, test, model), group in networks.groupby(["train", "test", "model"], sort=False):
+        subjects = {name: subject_means(part) for name, part in group.groupby("method")}
+        for method in others:
+            result = paired_comparison(subjects[method], subjects[baseline], **block["statistics"])
+            rows.append(
+                {
+                    "train": train,
+                    "test": test,
+                    "model": model,
+                    "method": method,
+                    "baseline": baseline,
+                    "difference_deg": result["difference"],
+                    "low_deg": result["low"],
+                    "high_deg": result["high"],
+                    "p_wilcoxon": result["p_wilcoxon"],
+                    "n_subjects": result["n_subjects"],
+                }
+            )
+    columns = ["train", "test", "model", "method", "baseline", "difference_deg", "low_deg", "high_deg"]
+    frame = pd.DataFrame(rows, columns=[*columns, "p_wilcoxon", "n_subjects"])
+    frame.insert(len(columns) + 1, "p_holm", holm(frame.p_wilcoxon.to_numpy()))
+    return frame

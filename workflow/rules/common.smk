@@ -1,0 +1,72 @@
+import json
+from functools import partial
+
+from gazepipe import config as configuration
+from gazepipe import paths
+from gazepipe.errors import UserError
+from gazepipe.plan import Plan
+
+try:
+    PLAN = Plan(configuration.load(config))
+except UserError as error:
+    print(error, file=sys.stderr, flush=True)
+    # Past Snakemake's own handler, which would print a traceback and leave with status 1.
+    os._exit(2)
+
+RESULTS = PLAN.root
+RUN = PLAN.config.run
+ENVIRONMENT = "../../envs/cpu.yaml"
+
+
+wildcard_constraints:
+    dataset="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    test="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    model="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    method="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    fold=r"\d+",
+    seed=r"\d+",
+    part=r"\d+",
+
+
+def _params(function):
+    """A params function of the job's wildcards; unknown names in a requested path end as one line."""
+
+    def of_wildcards(wildcards):
+        try:
+            return function(**wildcards)
+        except KeyError as error:
+            raise WorkflowError(
+                f"{error.args[0]!r} is not in the configuration's catalogue; check the path that you asked for"
+            )
+        except UserError as error:
+            raise WorkflowError(str(error))
+
+    return of_wildcards
+
+
+def block(stage):
+    """The job's configuration block as one JSON argument."""
+    return _params(lambda **w: json.dumps(PLAN.block(stage, **w), sort_keys=True))
+
+
+def key(stage):
+    """The job's key: it reruns when this changes."""
+    return _params(partial(PLAN.key, stage))
+
+
+def source(stage):
+    """The fingerprint of the job's source."""
+    return _params(partial(PLAN.source, stage))
+
+
+def linked_weights(wildcards, link):
+    run = PLAN.linked_runs(**wildcards).get(link)
+    return [f"{paths.run_folder(RESULTS, **run)}/model.safetensors"] if run else []
+
+
+def prepared_parts(wildcards):
+    return [paths.part(RESULTS, wildcards.dataset, p) for p in PLAN.parts(wildcards.dataset)]
+
+
+def table_inputs(wildcards):
+    return [PLAN.output(job) for job in PLAN.table_jobs()]

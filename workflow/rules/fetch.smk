@@ -1,0 +1,19 @@
+rule fetch:
+    """Draw a data set in its native layout, or record the folder that holds it."""
+    output:
+        receipt=paths.receipt(RUN, "{dataset}"),
+    log:
+        f"{RESULTS}/logs/fetch/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fetch/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        block=block("fetch"),
+        key=key("fetch"),
+    shell:
+        "gazepipe fetch --block {params.block:q} --workers {threads} --out {output.receipt} 2> {log}"

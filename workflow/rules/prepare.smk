@@ -1,0 +1,94 @@
+rule prepare_part:
+    """Detect, normalise and cut the images of some subjects."""
+    input:
+        receipt=paths.receipt(RUN, "{dataset}"),
+    output:
+        part=temp(paths.part(RESULTS, "{dataset}", "{part}")),
+    log:
+        f"{RESULTS}/logs/prepare_part/{{dataset}}-{{part}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/prepare_part/{{dataset}}-{{part}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        block=block("prepare_part"),
+        key=key("prepare_part"),
+    shell:
+        "gazepipe prepare-part --block {params.block:q} --receipt {input.receipt} --out {output.part} 2> {log}"
+
+
+rule prepare:
+    """Merge the parts into the store; list what could not be used."""
+    input:
+        parts=prepared_parts,
+    output:
+        store=paths.store(RESULTS, "{dataset}"),
+        rejected=paths.rejected(RESULTS, "{dataset}"),
+    log:
+        f"{RESULTS}/logs/prepare/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/prepare/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        block=block("prepare"),
+        key=key("prepare"),
+    shell:
+        "gazepipe prepare --block {params.block:q} --out {output.store}"
+        " --rejected {output.rejected} {input.parts} 2> {log}"
+
+
+rule split:
+    """Assign subjects to folds and roles."""
+    input:
+        store=paths.store(RESULTS, "{dataset}"),
+    output:
+        split=paths.split(RESULTS, "{dataset}"),
+    log:
+        f"{RESULTS}/logs/split/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/split/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        block=block("split"),
+        key=key("split"),
+    shell:
+        "gazepipe split --block {params.block:q} --store {input.store} --out {output.split} 2> {log}"
+
+
+rule sheet:
+    """A contact sheet: native images with their gaze, and the patches that the network sees."""
+    input:
+        receipt=paths.receipt(RUN, "{dataset}"),
+        store=paths.store(RESULTS, "{dataset}"),
+    output:
+        sheet=paths.sheet(RESULTS, "{dataset}"),
+    log:
+        f"{RESULTS}/logs/sheet/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/sheet/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        block=block("sheet"),
+        key=key("sheet"),
+    shell:
+        "gazepipe sheet --block {params.block:q} --receipt {input.receipt} --store {input.store}"
+        " --out {output.sheet} 2> {log}"

@@ -1,0 +1,19 @@
+rule profile:
+    """Count and time one network; the stage holds every core, so that nothing else disturbs the clock."""
+    output:
+        profile=paths.profile(RESULTS, "{model}", "{method}"),
+    log:
+        f"{RESULTS}/logs/profile/{{model}}-{{method}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/profile/{{model}}-{{method}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        block=block("profile"),
+        key=key("profile"),
+    shell:
+        "gazepipe profile --block {params.block:q} --out {output.profile} 2> {log}"
