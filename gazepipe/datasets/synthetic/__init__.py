@@ -1,0 +1,82 @@
+"""Drawn data sets: people with exactly known gaze, written in the native layouts of Columbia Gaze and MPIIFaceGaze."""
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+
+from gazepipe.datasets.synthetic import columbia, mpiifacegaze
+from gazepipe.errors import UserError
+from gazepipe.progress import track
+
+LAYOUTS = {"columbia": columbia, "mpiifacegaze": mpiifacegaze}
+DEFAULTS = {"columbia": {"seed": 0, "scale": 0.125}, "mpiifacegaze": {"seed": 0, "images": 80, "size": 256}}
+SMALLEST_SCALE = 0.02  # of Columbia's 5184 px: 104 px, the face 26 px wide
+
+
+def draw(block: dict, folder: Path, workers: int) -> None:
+    """Draw a data set into `folder`, each subject atomically; equal blocks give equal bytes, whatever `workers`.
+
+    block: {"layout": "columbia" | "mpiifacegaze", "subjects": int, "seed": int >= 0 (0)} and, for columbia, "scale":
+    fraction of 5184 x 3456 px (0.125); for mpiifacegaze, "images" per subject (80) and "size", side of the normalised
+    view in px (256). A value of None means the default. workers: processes, at least 1. Raises `UserError` for an
+    unknown key, an impossible value, or a folder that holds anything that the block would not draw.
+    """
+    block = _checked(block)
+    module = LAYOUTS[block["layout"]]
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _refuse_strangers(folder, block)
+    task = partial(module.draw_subject, folder, block=block)
+    subjects = range(block["subjects"])
+    for _ in track(_run(task, subjects, workers), f"draw {block['layout']}", len(subjects), "subjects"):
+        pass
+
+
+def _run(task: partial, subjects: range, workers: int) -> Iterator[None]:
+    if workers <= 1:
+        yield from map(task, subjects)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads can deadlock
+    with ProcessPoolExecutor(min(workers, len(subjects)), context, cv2.setNumThreads, (1,)) as pool:
+        yield from pool.map(task, subjects)
+
+
+def _checked(block: dict) -> dict:
+    """The block with its defaults filled in; `UserError` names a bad key."""
+    layout = block.get("layout")
+    if layout not in LAYOUTS:
+        raise UserError(f"layout: {layout!r} found; take one of {', '.join(LAYOUTS)}")
+    given = {key: value for key, value in block.items() if key != "layout" and value is not None}
+    known = {"subjects", *DEFAULTS[layout]}
+    for key in given:
+        if key not in known:
+            raise UserError(f"{key}: unknown in drawn {layout} data; take one of {', '.join(sorted(known))}")
+    filled = {**DEFAULTS[layout], **given}
+    _require(filled, "subjects", int, 1, 9999)
+    _require(filled, "seed", int, 0, 2**63)
+    if layout == "columbia":
+        _require(filled, "scale", (int, float), SMALLEST_SCALE, 1)
+    else:
+        _require(filled, "images", int, 1, 100_000)
+        _require(filled, "size", int, 32, 2048)
+    return {"layout": layout, **filled}
+
+
+def _require(block: dict, key: str, kind: type | tuple, low: float, high: float) -> None:
+    value = block.get(key)
+    if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+        name = "a whole number" if kind is int else "a number"
+        raise UserError(f"{key}: {value!r} found; take {name} from {low:g} to {high:g}")
+
+
+def _refuse_strangers(folder: Path, block: dict) -> None:
+    module = LAYOUTS[block["layout"]]
+    suffix = ".mat" if block["layout"] == "mpiifacegaze" else ""
+    expected = {module.subject_name(index) + suffix for index in range(block["subjects"])}
+    for path in sorted(folder.iterdir()):
+        if path.name not in expected and not path.name.startswith("."):
+            raise UserError(f"{path}: found in the folder to draw into; empty the folder first")

@@ -1,0 +1,107 @@
+"""A camera and a head before it: projection, rays in the head's frame, boxes of pixels."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Box(NamedTuple):
+    """Pixels x0 <= x < x1, y0 <= y < y1."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def width(self) -> int:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        return self.y1 - self.y0
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+
+@dataclass(frozen=True)
+class View:
+    """A pinhole camera of `width` x `height` px with intrinsics `matrix` [3, 3], pixel centres at integers.
+
+    `rotation` [3, 3] and `translation` [3] (mm) take the head's frame to the camera's.
+    """
+
+    width: int
+    height: int
+    matrix: np.ndarray
+    rotation: np.ndarray
+    translation: np.ndarray
+
+    @property
+    def box(self) -> Box:
+        return Box(0, 0, self.width, self.height)
+
+    @cached_property
+    def origin(self) -> np.ndarray:
+        """The camera's place in the head's frame, [3] mm."""
+        return self.to_head(np.zeros(3))
+
+    @property
+    def pixels_per_mm(self) -> float:
+        """At the distance of the head's origin."""
+        return float(self.matrix[0, 0] / self.translation[2])
+
+    def to_camera(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 3] mm of the head's frame in the camera's."""
+        return np.asarray(points) @ self.rotation.T + self.translation
+
+    def to_head(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 3] mm of the camera's frame in the head's."""
+        return (np.asarray(points) - self.translation) @ self.rotation
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Pixels [..., 2] of points [..., 3] mm in the head's frame."""
+        image = self.to_camera(points) @ self.matrix.T
+        return image[..., :2] / image[..., 2:]
+
+    def rays(self, box: Box, width: int, height: int) -> np.ndarray:
+        """f32 [3, height, width]: directions in the head's frame through the middles of width x height cells of `box`.
+
+        Directions have depth 1 in the camera's frame, not length 1.
+        """
+        (fx, _, cx), (_, fy, cy), _ = self.matrix
+        u = (box.x0 - 0.5 + (np.arange(width) + 0.5) * box.width / width - cx) / fx
+        v = (box.y0 - 0.5 + (np.arange(height) + 0.5) * box.height / height - cy) / fy
+        x_axis, y_axis, z_axis = self.rotation.astype(np.float32)
+        columns = x_axis[:, None] * u.astype(np.float32) + z_axis[:, None]
+        rows = y_axis[:, None] * v.astype(np.float32)
+        return rows[:, :, None] + columns[:, None, :]
+
+    def bounds(self, points: np.ndarray, margin: float = 0.0) -> Box:
+        """The box, within the image, of the projections of points [n, 3] mm in the head's frame; it may be empty."""
+        pixels = self.project(points)
+        low = np.floor(pixels.min(axis=0) - margin).astype(int)
+        high = np.ceil(pixels.max(axis=0) + margin).astype(int) + 1
+        x0, y0 = np.clip(low, 0, (self.width, self.height))
+        x1, y1 = np.clip(high, (x0, y0), (self.width, self.height))
+        return Box(int(x0), int(y0), int(x1), int(y1))
+
+
+def corners(low: tuple[float, float, float], high: tuple[float, float, float]) -> np.ndarray:
+    """The eight corners [8, 3] of an axis-parallel cuboid."""
+    return np.stack(np.meshgrid(*zip(low, high, strict=True)), axis=-1).reshape(-1, 3)
+
+
+def dot(vector: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """f32 [h, w]: scalar product of a vector [3] with a field of vectors f32 [3, h, w]."""
+    x, y, z = (float(part) for part in vector)
+    return x * field[0] + y * field[1] + z * field[2]
+
+
+def normalised(field: np.ndarray) -> np.ndarray:
+    """A field of vectors f32 [3, h, w] scaled to length 1."""
+    return field / np.sqrt((field * field).sum(axis=0))
