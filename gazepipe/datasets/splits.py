@@ -34,6 +34,8 @@ def make_split(subjects: Iterable[str], block: dict[str, Any]) -> pd.DataFrame:
     UserError where the subjects do not suffice or do not belong to the protocol.
     """
     names = sorted(subjects)
+    if not names:
+        raise UserError("split: there are no subjects; prepare the data first")
     if len(set(names)) != len(names):
         raise UserError(f"split: subject {_first_double(names)} is listed twice; list each subject once")
     rows = []
@@ -95,17 +97,13 @@ def check_split(split: pd.DataFrame, source: str | Path) -> None:
             double = rows.loc[rows["subject"].duplicated(), "subject"].iloc[0]
             raise UserError(f"{source}: fold {fold} lists subject {double} twice; {mend}")
         if set(rows["subject"]) != everyone:
-            raise UserError(
-                f"{source}: fold {fold} lacks subject {min(everyone - set(rows['subject']))}; {mend}"
-            )
+            raise UserError(f"{source}: fold {fold} lacks subject {min(everyone - set(rows['subject']))}; {mend}")
         empty = [role for role in ROLES if role not in set(rows["role"])]
         if empty:
             raise UserError(f"{source}: fold {fold} has no {empty[0]} subject; {mend}")
     tested = split.loc[split["role"] == "test", "subject"]
     if tested.duplicated().any():
-        raise UserError(
-            f"{source}: subject {tested[tested.duplicated()].iloc[0]} is tested in two folds; {mend}"
-        )
+        raise UserError(f"{source}: subject {tested[tested.duplicated()].iloc[0]} is tested in two folds; {mend}")
 
 
 def _test_folds(names: Sequence[str], block: dict[str, Any]) -> dict[int, set[str]]:
@@ -116,9 +114,7 @@ def _test_folds(names: Sequence[str], block: dict[str, Any]) -> dict[int, set[st
             return {fold: {name} for fold, name in enumerate(names)}
         case "k-fold":
             if not 2 <= block["folds"] <= len(names):
-                raise UserError(
-                    f"split: {block['folds']} folds of {len(names)} subjects; use 2 to {len(names)} folds"
-                )
+                raise UserError(f"split: {block['folds']} folds of {len(names)} subjects; use 2 to {len(names)} folds")
             order = np.random.default_rng(block["seed"]).permutation(len(names))
             groups = np.array_split(order, block["folds"])
             return {fold: {names[i] for i in group} for fold, group in enumerate(groups)}
@@ -127,9 +123,7 @@ def _test_folds(names: Sequence[str], block: dict[str, Any]) -> dict[int, set[st
 
 
 def _columbia_folds(names: Sequence[str]) -> dict[int, set[str]]:
-    published = {
-        f"{number + 1:04d}": fold for fold, numbers in enumerate(COLUMBIA_FOLDS) for number in numbers
-    }
+    published = {f"{number + 1:04d}": fold for fold, numbers in enumerate(COLUMBIA_FOLDS) for number in numbers}
     unknown = [name for name in names if name not in published]
     if unknown:
         raise UserError(f"split: subject {unknown[0]} is in none of the published Columbia folds; use k-fold")
