@@ -42,9 +42,7 @@ def _parameters_that_take_part(network: nn.Module, example: torch.Tensor) -> tup
         extra_macs.append(module.uncounted_macs(*inputs))
 
     hooks = [
-        module.register_forward_pre_hook(note_macs)
-        for module in network.modules()
-        if hasattr(module, "uncounted_macs")
+        module.register_forward_pre_hook(note_macs) for module in network.modules() if hasattr(module, "uncounted_macs")
     ]
     gradients = torch.autograd.grad(network(example).sum(), parameters, allow_unused=True)
     for hook in hooks:

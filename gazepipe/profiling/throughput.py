@@ -1,7 +1,7 @@
 """How fast a network runs on this machine."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -43,7 +43,7 @@ def measure_interleaved(
     """
     results: dict[str, list[dict]] = {name: [] for name in models}
     turns = len(batches) * ROUNDS * len(models)
-    with _threads(threads), torch.inference_mode():
+    with _threads(threads), _eval_mode(models.values()), torch.inference_mode():
         runs = {name: _timed_run(model, input_shape) for name, model in models.items()}
         progress = iter(track(range(turns), "throughput", total=turns, unit="turn"))
         for batch in batches:
@@ -64,7 +64,6 @@ def _timed_run(model: nn.Module | Runner, input_shape: tuple[int, ...]) -> Calla
     """A function of the batch size that runs the model once and returns the seconds it took."""
     device = torch.device("cpu")
     if isinstance(model, nn.Module):
-        model = model.eval()
         device = next(model.parameters()).device
     inputs: dict[int, torch.Tensor] = {}
 
@@ -111,3 +110,15 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _eval_mode(models: Iterable[nn.Module | Runner]) -> Iterator[None]:
+    training = [model for model in models if isinstance(model, nn.Module) and model.training]
+    for model in training:
+        model.eval()
+    try:
+        yield
+    finally:
+        for model in training:
+            model.train()
