@@ -5,6 +5,9 @@ import sys
 
 # Before anything that computes starts: idle OpenMP threads must sleep, or jobs side by side starve each other.
 os.environ.update(OMP_WAIT_POLICY="PASSIVE")
+# Rules and jobs run the package that lies beside this file, wherever another clone of it may be installed.
+sys.path.insert(0, workflow.basedir)
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])))
 
 
 configfile: "config.yaml"

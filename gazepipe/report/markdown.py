@@ -53,8 +53,9 @@ def _data_note(block: dict) -> str:
     drawn = [name for name, entry in block["datasets"].items() if entry["drawn"]]
     if not drawn:
         return ""
+    names = " and ".join(f"`{name}`" for name in drawn)
     return (
-        f"> **Drawn data.** {' and '.join(f'`{name}`' for name in drawn)} {'is' if len(drawn) == 1 else 'are'} rendered,"
+        f"> **Drawn data.** {names} {'is' if len(drawn) == 1 else 'are'} rendered,"
         " not photographed: the numbers show that the pipeline works and how methods rank on drawn faces. They say"
         " nothing about accuracy on real people."
     )

@@ -21,7 +21,8 @@ ROW = ["model", "method"]
 def write_tables(block: dict, out: Path) -> None:
     """Write `out` (Markdown) and the CSV files in `tables/` beside it from the results below the same folder.
 
-    `block` is what `Plan.block("tables")` gives. Raises UserError for a prediction or profile that is missing or damaged.
+    `block` is what `Plan.block("tables")` gives. Raises UserError for a prediction or profile that is missing or
+    damaged.
     """
     root = out.parent
     errors = collect_errors(block, root)
