@@ -1,4 +1,4 @@
-"""Ray-traced eyes: two spheres (eyeball, cornea), a refracted iris and pupil, mirrored lights, lids that follow the gaze.
+"""Ray-traced eyes: eyeball, cornea, iris and pupil seen through it, mirrored lights, lids that follow the gaze.
 
 Everything is in the head's frame and relative to the eyeball's centre, millimetres; fields of vectors are f32
 [3, h, w]. Eye model: eyeball 12 mm, cornea 7.8 mm, refractive index 1.3375; optical axis = visual axis - kappa.
@@ -50,9 +50,7 @@ def optical_axes(eyes: Eyes, target: np.ndarray) -> np.ndarray:
 
 def cornea_offset(eyes: Eyes) -> float:
     """Distance from the eyeball's centre to the cornea's, mm."""
-    return float(
-        np.sqrt(eyes.radius**2 - eyes.iris_radius**2) - np.sqrt(eyes.cornea_radius**2 - eyes.iris_radius**2)
-    )
+    return float(np.sqrt(eyes.radius**2 - eyes.iris_radius**2) - np.sqrt(eyes.cornea_radius**2 - eyes.iris_radius**2))
 
 
 def iris_offset(eyes: Eyes) -> float:
@@ -68,12 +66,11 @@ def draw_eyes(
     depth: f32 [h, w], z of the head's surface in the head's frame. `target` and `light` are in the head's frame.
     """
     for side, axis in enumerate(optical_axes(subject.eyes, target)):
-        around = corners((-18, -11, -0.6 * subject.eyes.radius), (18, 11, -0.6 * subject.eyes.radius))
-        roi = view.bounds(around + subject.eyes.centres[side], margin=1)
-        roi = Box(max(roi.x0, box.x0), max(roi.y0, box.y0), min(roi.x1, box.x1), min(roi.y1, box.y1))
+        around = corners((-17.5, -11, -0.6 * subject.eyes.radius), (17.5, 8, -0.6 * subject.eyes.radius))
+        roi = view.bounds(around + subject.eyes.centres[side], margin=1).inside(box)
         if roi.width < 3 or roi.height < 3:
             continue
-        inside = np.s_[roi.y0 - box.y0 : roi.y1 - box.y0, roi.x0 - box.x0 : roi.x1 - box.x0]
+        inside = roi.relative(box).slices
         patch[inside] = _draw_eye(patch[inside], depth[inside], roi, subject, view, side, axis, light)
 
 

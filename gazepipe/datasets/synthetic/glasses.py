@@ -13,33 +13,32 @@ SHIFT = 4  # fractional bits of cv2's coordinates
 HIDDEN_MM = 4.0  # a temple is hidden where the head lies this far before it
 
 
-def draw_glasses(
-    patch: np.ndarray, depth: np.ndarray, box: Box, subject: Subject, view: View, light: Light
-) -> None:
+def draw_glasses(patch: np.ndarray, depth: np.ndarray, box: Box, subject: Subject, view: View, light: Light) -> None:
     """Draw the subject's glasses into `patch`, the linear RGB f32 [h, w, 3] of `box`; `depth` as of `draw_head`."""
     glasses = subject.glasses
     rims, bridge = _rims(subject)
-    frame = np.zeros((box.height * FINE, box.width * FINE), np.uint8)
+    temples = [_visible(_temple(subject, side), depth, view, box) for side in (-1, 1)]
+    roi = view.bounds(np.concatenate([*rims, bridge, *temples]), margin=6 * view.pixels_per_mm + 2).inside(box)
+    if roi.width < 3 or roi.height < 3:
+        return
+    frame = np.zeros((roi.height * FINE, roi.width * FINE), np.uint8)
     lenses = np.zeros_like(frame)
     thickness = max(1, round(glasses.thickness * view.pixels_per_mm * FINE))
     for rim in rims:
-        pixels = _fine_pixels(rim, view, box)
-        cv2.fillPoly(lenses, [pixels], 255, cv2.LINE_AA, SHIFT)
-        cv2.polylines(frame, [pixels], True, 255, thickness, cv2.LINE_AA, SHIFT)
-    cv2.polylines(frame, [_fine_pixels(bridge, view, box)], False, 255, thickness, cv2.LINE_AA, SHIFT)
-    for side in (-1, 1):
-        visible = _visible(_temple(subject, side), depth, view, box)
-        if len(visible) > 1:
-            cv2.polylines(frame, [_fine_pixels(visible, view, box)], False, 255, thickness, cv2.LINE_AA, SHIFT)
-    size = (box.width, box.height)
+        cv2.fillPoly(lenses, [_fine_pixels(rim, view, roi)], 255, cv2.LINE_AA, SHIFT)
+        cv2.polylines(frame, [_fine_pixels(rim, view, roi)], True, 255, thickness, cv2.LINE_AA, SHIFT)
+    for curve in (bridge, *temples):
+        cv2.polylines(frame, [_fine_pixels(curve, view, roi)], False, 255, thickness, cv2.LINE_AA, SHIFT)
+    size = (roi.width, roi.height)
     frame_mask = cv2.resize(frame, size, interpolation=cv2.INTER_AREA) / np.float32(255)
     lens_mask = cv2.resize(lenses, size, interpolation=cv2.INTER_AREA) / np.float32(255)
 
-    _drop_shadow(patch, frame_mask, view, light)
-    slant = np.linspace(0, 1, box.width, dtype=np.float32)[None] + np.linspace(0, 1, box.height, dtype=np.float32)[:, None]
-    mirror = lens_mask * (0.4 + 0.6 * np.exp(-(((slant - 1.0) / 0.12) ** 2)))
-    patch += (glasses.lens * mirror)[..., None] * light.above_rgb
-    patch += (glasses.rgb * 1.5 * light.above_rgb - patch) * frame_mask[..., None]
+    part = patch[roi.relative(box).slices]
+    _drop_shadow(part, frame_mask, view, light)
+    down, across = (np.linspace(-1, 1, count, dtype=np.float32) for count in (roi.height, roi.width))
+    slant = np.exp(-(((down[:, None] + 2 * across) / 0.3) ** 2))
+    part += (glasses.lens * lens_mask * (0.4 + 0.6 * slant))[..., None] * light.above_rgb
+    part += (glasses.rgb * 1.5 * light.above_rgb - part) * frame_mask[..., None]
 
 
 def _rims(subject: Subject) -> tuple[list[np.ndarray], np.ndarray]:

@@ -1,19 +1,22 @@
 """The head's surface in a view: ray marching of the height field, shadows and shading."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from gazepipe.datasets.synthetic.style import Light
-from gazepipe.datasets.synthetic.subject import BOTTOM, HALF_WIDTH, SKULL_Y, TEXEL, TOP, Subject
-from gazepipe.datasets.synthetic.view import Box, View, corners, dot
+from gazepipe.datasets.synthetic.subject import HALF_WIDTH, SKULL_Y, TEXEL, TOP, Subject
+from gazepipe.datasets.synthetic.view import BODY_STEP, Box, View, corners, dot
 from gazepipe.geometry import unit
 
 CELL_MM = 2.2  # the first march goes by cells of this size
 BACK = 8.0  # mm, z of the height field's last slice
-SLICES = 26
+SLICES = 24
+SLACK = np.float32(1.5)  # mm, more than the first march errs on a smooth surface
 OUTSIDE = -50.0  # mm, height beyond the field
+STRIP_PIXELS = 16_384  # arrays of one strip stay in the cache
 SHADOW_STEPS_MM = np.arange(4, 33, 4)
 
 
@@ -31,13 +34,12 @@ class _Lines:
 
 
 def head_box(subject: Subject, view: View) -> Box:
-    """Pixels that the height field can reach; even borders, so that a half-size copy has the same edges."""
+    """Pixels that the height field can reach; borders in steps of `BODY_STEP`, as the body's canvas has."""
     half_width, half_height, _ = subject.skull
     reach = corners(
         (-half_width - 2, SKULL_Y - half_height - 2, -subject.front), (half_width + 2, subject.chin + 3, BACK)
     )
-    box = view.bounds(reach, margin=2)
-    return Box(box.x0 // 2 * 2, box.y0 // 2 * 2, box.x1 // 2 * 2, box.y1 // 2 * 2)
+    return view.bounds(reach, margin=2).shrunk(BODY_STEP)
 
 
 def draw_head(patch: np.ndarray, box: Box, subject: Subject, view: View, light: Light) -> np.ndarray:
@@ -46,19 +48,42 @@ def draw_head(patch: np.ndarray, box: Box, subject: Subject, view: View, light: 
     Returns the surface's depth f32 [h, w]: z in the head's frame, mm.
     """
     step = max(1, round(CELL_MM * view.pixels_per_mm))
-    cells = (max(2, box.width // step), max(2, box.height // step))
-    coarse_lines = _lines(view, box, *cells)
-    coarse, clearance = _march(subject, coarse_lines)
-    lines = _lines(view, box, box.width, box.height)
-    depth = _refine(subject, lines, coarse, box, view.pixels_per_mm)
-    texel_x, texel_y = lines.at(depth)
-    albedo = cv2.remap(subject.albedo, texel_x, texel_y, cv2.INTER_LINEAR)
-    surface = cv2.remap(subject.surface, texel_x, texel_y, cv2.INTER_LINEAR)
-    shadow = _shadow(subject, coarse_lines, coarse, light)
-    shadow = cv2.resize(shadow, (box.width, box.height), interpolation=cv2.INTER_LINEAR)
-    colour = _shade(albedo, surface, shadow, view, light)
-    patch += (colour - patch) * _coverage(clearance, box)[..., None]
+    cells = (max(3, box.width // step), max(3, box.height // step))
+    lines = _lines(view, box, *cells)
+    coarse, clearance = _march(subject, lines)
+    shadow = _enlarged(_shadow(subject, lines, coarse, light), box)
+    coverage = _coverage(clearance, box)
+    neighbours = np.ones((3, 3), np.uint8)
+    near = _enlarged(cv2.erode(coarse, neighbours) - SLACK, box)
+    far = _enlarged(cv2.dilate(coarse, neighbours) + SLACK, box)
+    depth = np.full((box.height, box.width), BACK, np.float32)
+    for part in _strips(coverage):
+        place = Box(part.x0 + box.x0, part.y0 + box.y0, part.x1 + box.x0, part.y1 + box.y0)
+        part = part.slices
+        lines = _lines(view, place, place.width, place.height)
+        found = _refine(subject, lines, near[part], far[part], view.pixels_per_mm)
+        texel_x, texel_y = lines.at(found)
+        albedo = cv2.remap(subject.albedo, texel_x, texel_y, cv2.INTER_LINEAR)
+        surface = cv2.remap(subject.surface, texel_x, texel_y, cv2.INTER_LINEAR)
+        colour = _shade(albedo, surface, shadow[part], view, light)
+        colour -= patch[part]
+        colour *= coverage[part][..., None]
+        patch[part] += colour
+        depth[part] = np.where(coverage[part] > 0, found, np.float32(BACK))
     return depth
+
+
+def _strips(coverage: np.ndarray) -> Iterator[Box]:
+    """Boxes that hold all covered pixels, each small enough that its arrays stay in the cache."""
+    rows = max(8, STRIP_PIXELS // coverage.shape[1])
+    for y0 in range(0, coverage.shape[0], rows):
+        covered = np.flatnonzero(coverage[y0 : y0 + rows].max(axis=0))
+        if len(covered):
+            yield Box(int(covered[0]), y0, int(covered[-1]) + 1, min(y0 + rows, coverage.shape[0]))
+
+
+def _enlarged(cells: np.ndarray, box: Box) -> np.ndarray:
+    return cv2.resize(cells, (box.width, box.height), interpolation=cv2.INTER_LINEAR)
 
 
 def _lines(view: View, box: Box, width: int, height: int) -> _Lines:
@@ -84,27 +109,40 @@ def _heights(subject: Subject, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _march(subject: Subject, lines: _Lines) -> tuple[np.ndarray, np.ndarray]:
-    """First hit of each line, by slices of z: (z or `BACK` where it misses, largest penetration in mm), f32 [h, w]."""
+    """Slice by slice of z: where each line first meets the surface, or comes nearest to it.
+
+    Returns (z, clearance), f32 [h, w], mm: a line is inside the outline where its deepest dive, the clearance, is
+    positive.
+    """
     z = np.linspace(-subject.front - 1, BACK, SLICES, dtype=np.float32)
-    inside = _heights(subject, *lines.at(z[:, None, None]))
-    inside += z[:, None, None]
-    clearance = inside.max(axis=0)
-    first = np.maximum((inside >= 0).argmax(axis=0), 1)[None]
-    before = np.take_along_axis(inside, first - 1, axis=0)[0]
-    after = np.take_along_axis(inside, first, axis=0)[0]
-    share = np.clip(before / np.minimum(before - after, -1e-6), 0, 1)
-    hit = z[first[0] - 1] + share * (z[1] - z[0])
-    return np.where(clearance >= 0, hit, np.float32(BACK)), clearance
+    inside = np.empty((SLICES, *lines.slope_x.shape), np.float32)
+    for index, height in enumerate(z):
+        inside[index] = _heights(subject, *lines.at(height))
+        inside[index] += height
+    first = np.maximum((inside >= 0).argmax(axis=0), 1)
+    before, after = _pick(inside, first - 1), _pick(inside, first)
+    hit = first - 1 + np.clip(before / np.minimum(before - after, -1e-6), 0, 1)
+
+    # The deepest dive lies between slices: the vertex of a parabola through the three deepest ones.
+    deepest = np.clip(inside.argmax(axis=0), 1, SLICES - 2)
+    middle = _pick(inside, deepest)
+    left, right = (np.maximum(_pick(inside, deepest + step), middle - 15) for step in (-1, 1))
+    shift = np.clip((right - left) / (4 * middle - 2 * (left + right) + 1e-3), -1, 1)
+    highest = inside.max(axis=0)
+    clearance = np.maximum(middle + 0.25 * (right - left) * shift, highest)
+    position = np.where(highest >= 0, hit, deepest + shift)
+    return (z[0] + position * (z[1] - z[0])).astype(np.float32), clearance
 
 
-def _refine(subject: Subject, lines: _Lines, coarse: np.ndarray, box: Box, pixels_per_mm: float) -> np.ndarray:
-    """Depth f32 [h, w] of `box` by bisection between bounds that hold over neighbouring cells."""
-    slice_mm = (subject.front + 1 + BACK) / (SLICES - 1)
-    kernel = np.ones((3, 3), np.uint8)
-    size = (box.width, box.height)
-    near = cv2.resize(cv2.erode(coarse, kernel) - np.float32(slice_mm), size, interpolation=cv2.INTER_LINEAR)
-    far = cv2.resize(cv2.dilate(coarse, kernel) + np.float32(slice_mm), size, interpolation=cv2.INTER_LINEAR)
-    for _ in range(5 + max(0, int(np.ceil(np.log2(pixels_per_mm))))):
+def _pick(stack: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """stack[index[y, x], y, x] for a stack [n, h, w]."""
+    return np.take_along_axis(stack, index[None], axis=0)[0]
+
+
+def _refine(subject: Subject, lines: _Lines, near: np.ndarray, far: np.ndarray, pixels_per_mm: float) -> np.ndarray:
+    """Depth f32 [h, w] by bisection between the bounds `near` (before the surface) and `far` (inside it)."""
+    near, far = near.copy(), far.copy()
+    for _ in range(4 + max(0, int(np.ceil(np.log2(pixels_per_mm))))):
         middle = 0.5 * (near + far)
         hit = _heights(subject, *lines.at(middle)) + middle >= 0
         np.copyto(far, middle, where=hit)
@@ -113,8 +151,8 @@ def _refine(subject: Subject, lines: _Lines, coarse: np.ndarray, box: Box, pixel
 
 
 def _coverage(clearance: np.ndarray, box: Box) -> np.ndarray:
-    """Share of each pixel inside the outline, f32 [h, w]: the clearance over its slope, a smooth edge one pixel wide."""
-    fine = cv2.resize(np.clip(clearance, -20, 20), (box.width, box.height), interpolation=cv2.INTER_LINEAR)
+    """Share of each pixel inside the outline, f32 [h, w]: clearance over its slope, an edge one pixel wide."""
+    fine = _enlarged(np.clip(clearance, -20, 20), box)
     slope = cv2.magnitude(cv2.Sobel(fine, cv2.CV_32F, 1, 0), cv2.Sobel(fine, cv2.CV_32F, 0, 1)) / 8
     return np.clip(0.5 + fine / np.maximum(slope, 0.5), 0, 1)
 
@@ -147,9 +185,7 @@ def _shade(albedo: np.ndarray, surface: np.ndarray, shadow: np.ndarray, view: Vi
     shine = (shine**4) ** 2 * gloss * (key > 0) * (0.10 * light.gloss)
     colour = np.empty_like(albedo)
     for channel, bleed in enumerate((0.10, 0.02, 0.01)):
-        sky, ground, sun = (
-            float(rgb[channel]) for rgb in (light.above_rgb, light.below_rgb, light.key_rgb)
-        )
+        sky, ground, sun = (float(rgb[channel]) for rgb in (light.above_rgb, light.below_rgb, light.key_rgb))
         diffuse = sky * above + ground * below + sun * (key + bleed * bleeding)
         colour[..., channel] = albedo[..., channel] * diffuse + sun * shine
     return colour

@@ -79,9 +79,7 @@ def sample_geometry(subject: Subject, rng: np.random.Generator, size: int) -> Sa
     distance = rng.uniform(*DISTANCE_MM)
     centre = np.array([0.0, 0.0, distance])
     focal = VIEW_FOCAL_PX * size / VIEW_SIZE_PX * distance / VIEW_DISTANCE_MM
-    view = View(
-        size, size, camera_matrix(size, size, focal), rotation, centre - rotation @ subject.face_centre
-    )
+    view = View(size, size, camera_matrix(size, size, focal), rotation, centre - rotation @ subject.face_centre)
     return Sample(view, centre + distance * angles_to_vector(gaze), gaze)
 
 

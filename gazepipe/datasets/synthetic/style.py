@@ -43,7 +43,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Photometry:
-    """From linear light to bytes. `blur`: Gaussian sigma, px; `noise`: sigma in grey levels; `jpeg`: quality or None."""
+    """From linear light to bytes. `blur`: Gaussian sigma, px; `noise`: sigma, grey levels; `jpeg`: quality or None."""
 
     blur: float
     gain: np.ndarray  # [3], exposure times white balance
@@ -75,9 +75,7 @@ def lab(rng: np.random.Generator) -> tuple[Light, Photometry]:
 def wild(rng: np.random.Generator) -> tuple[Light, Photometry]:
     """Any key light, a glowing screen, cluttered background; exposure, colour, blur, noise and JPEG all vary."""
     azimuth, elevation = rng.uniform(-1.3, 1.3), rng.uniform(-0.1, 0.9)
-    key = unit(
-        [np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), -np.cos(azimuth) * np.cos(elevation)]
-    )
+    key = unit([np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), -np.cos(azimuth) * np.cos(elevation)])
     strength, ambient, screen = rng.uniform(0.1, 1.3), rng.uniform(0.2, 0.6), rng.uniform(0, 0.3)
     warmth = rng.normal(0, 0.12)
     above = np.float32([1 - 0.6 * warmth, 1, 1 + 0.6 * warmth]) * np.float32(ambient)
@@ -152,7 +150,7 @@ def tone_map(linear: np.ndarray, photometry: Photometry) -> np.ndarray:
         linear = cv2.GaussianBlur(linear, (0, 0), photometry.blur)
     level = linear * (photometry.gain * np.float32(4096))
     np.clip(level, 0, 8191, out=level)
-    return np.ascontiguousarray(np.take(_tone_curve(), level.astype(np.uint16))[..., ::-1])
+    return cv2.cvtColor(np.take(_tone_curve(), level.astype(np.uint16)), cv2.COLOR_RGB2BGR)
 
 
 def add_noise(frame: np.ndarray, photometry: Photometry, rng: np.random.Generator) -> np.ndarray:

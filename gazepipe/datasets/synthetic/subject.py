@@ -14,9 +14,7 @@ TEXEL = 0.6  # mm per height-field texel
 HALF_WIDTH, TOP, BOTTOM = 96.0, 138.0, 138.0  # mm covered by the height field
 SKULL_Y = -6.0  # mm, the skull's centre
 
-SKIN = np.float32(
-    [[0.80, 0.56, 0.45], [0.74, 0.48, 0.36], [0.62, 0.38, 0.26], [0.46, 0.27, 0.17], [0.30, 0.16, 0.10]]
-)
+SKIN = np.float32([[0.80, 0.56, 0.45], [0.74, 0.48, 0.36], [0.62, 0.38, 0.26], [0.46, 0.27, 0.17], [0.30, 0.16, 0.10]])
 IRIS = np.float32(
     [
         [0.11, 0.06, 0.03],
@@ -231,7 +229,7 @@ def _head(rng: np.random.Generator, traits: _Traits, skull: tuple[float, float, 
 
     half_width, half_height, depth = skull
     jaw = 1 - (1 - _normal(rng, 0.74, 0.07)) * np.clip((y - 15) / 95, 0, 1.2) ** 1.3
-    vertical = np.abs((y - SKULL_Y) / half_height) ** np.where(y > SKULL_Y, 3.2, 2.4)
+    vertical = np.abs((y - SKULL_Y) / half_height) ** np.where(y > SKULL_Y, 3.2, 2.7)
     inside = 1 - np.abs(x / (half_width * jaw)) ** 2.5 - vertical
     # Outside its outline the field drops sharply, so that rays pass beside the head.
     height = depth * np.maximum(0, inside) ** (1 / 2.1) - 25 * np.clip(-25 * inside, 0, 1)
@@ -370,17 +368,15 @@ def _beard(rng: np.random.Generator, traits: _Traits, albedo: np.ndarray, hair: 
     if strength < 0.05:
         return albedo
     x, y = grid()
-    below_nose = np.clip((y - traits.nose_length - 6 + 0.010 * x**2) / 8, 0, 1)
+    below_nose = np.clip((y - traits.nose_length - 6 + 0.012 * x**2) / 12, 0, 1)
     lips = np.exp(-(((y - traits.mouth_y) / (traits.lower_lip + 3)) ** 2) - (x / traits.mouth_width) ** 2)
-    jaw = np.clip((np.abs(x) + 1.4 * y - 70) / 20 + (np.abs(x) < 34), 0, 1)
+    jaw = np.clip((np.abs(x) + 1.4 * y - 78) / 45 + _sigmoid((30 - np.abs(x)) / 3), 0, 1)
     grain = 1.4 * strength + 0.15 * smooth_noise(rng, albedo.shape[:2], 4, 3)
     mask = np.clip(below_nose * np.clip(1 - 1.6 * lips, 0, 1) * jaw * grain, 0, 0.9)
     return _over(albedo, mask, 1.2 * hair)
 
 
-def _mouth_and_nostrils(
-    rng: np.random.Generator, traits: _Traits, albedo: np.ndarray, skin: np.ndarray
-) -> np.ndarray:
+def _mouth_and_nostrils(rng: np.random.Generator, traits: _Traits, albedo: np.ndarray, skin: np.ndarray) -> np.ndarray:
     x, y = grid()
     line = _mouth_line(traits)
     width = np.clip(1 - (x / traits.mouth_width) ** 2, 0, 1)
@@ -408,7 +404,7 @@ def _brows(rng: np.random.Generator, traits: _Traits, albedo: np.ndarray, hair: 
     side = np.array([[-1.0], [1.0]])
     starts = np.stack([side * x, y], axis=-1)
     ends = starts + np.stack([side * 0.8 * length * np.cos(angle), length * np.sin(angle)], axis=-1)
-    pixels = (np.stack([starts, ends], axis=-2) + (HALF_WIDTH, TOP)) / TEXEL
+    pixels = (np.stack([starts, ends], axis=-2) + np.array([HALF_WIDTH, TOP])) / TEXEL
     canvas = np.zeros(albedo.shape[:2], np.uint8)
     strokes = np.round(pixels.reshape(-1, 2, 2) * 8).astype(np.int32)
     cv2.polylines(canvas, list(strokes), False, 255, 1, cv2.LINE_AA, 3)
@@ -437,7 +433,7 @@ def _hair(
     recede = 0.0 if long_hair else np.clip(0.5 * (y - 5), -3, 60)
     sides = _sigmoid((np.abs(x) - side_x - recede + 1.5 * edge) / 0.9)
     mask = np.maximum(top, sides * (1.0 if long_hair else _sigmoid((40 - y) / 2)))
-    colour = hair * np.clip(1 + 0.9 * strands, 0.3, 2.2)[..., None]
+    colour = hair * np.clip(1 + 0.6 * strands, 0.3, 2.0)[..., None]
     return _over(albedo, mask, colour), mask
 
 

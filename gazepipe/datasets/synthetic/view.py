@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+BODY_STEP = 3  # body and background are drawn this much coarser than the frame
+
+_CORNERS = np.indices((2, 2, 2)).reshape(3, 8).T.astype(bool)
+
 
 class Box(NamedTuple):
     """Pixels x0 <= x < x1, y0 <= y < y1."""
@@ -22,6 +26,26 @@ class Box(NamedTuple):
     @property
     def height(self) -> int:
         return self.y1 - self.y0
+
+    def shrunk(self, step: int) -> "Box":
+        """The largest box inside whose borders are multiples of `step`."""
+        x0, y0 = -(-self.x0 // step) * step, -(-self.y0 // step) * step
+        return Box(x0, y0, max(x0, self.x1 // step * step), max(y0, self.y1 // step * step))
+
+    def grown(self, step: int) -> "Box":
+        """The smallest box around whose borders are multiples of `step`."""
+        return Box(
+            self.x0 // step * step, self.y0 // step * step, -(-self.x1 // step) * step, -(-self.y1 // step) * step
+        )
+
+    def inside(self, other: "Box") -> "Box":
+        """The part of this box that lies in `other`."""
+        x0, y0 = max(self.x0, other.x0), max(self.y0, other.y0)
+        return Box(x0, y0, max(x0, min(self.x1, other.x1)), max(y0, min(self.y1, other.y1)))
+
+    def relative(self, other: "Box") -> "Box":
+        """The same pixels counted from the corner of `other`."""
+        return Box(self.x0 - other.x0, self.y0 - other.y0, self.x1 - other.x0, self.y1 - other.y0)
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -93,7 +117,7 @@ class View:
 
 def corners(low: tuple[float, float, float], high: tuple[float, float, float]) -> np.ndarray:
     """The eight corners [8, 3] of an axis-parallel cuboid."""
-    return np.stack(np.meshgrid(*zip(low, high, strict=True)), axis=-1).reshape(-1, 3)
+    return np.where(_CORNERS, high, low)
 
 
 def dot(vector: np.ndarray, field: np.ndarray) -> np.ndarray:
