@@ -64,16 +64,16 @@ def reborn(
     generator: torch.Generator,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> dict[str, list[int]]:
-    """Re-initialise, in place, the most redundant `share` of each dense 3x3 layer of at most `max_filters`
-    filters.
+    """Re-initialise, in place, the most redundant `share` of every 3x3 layer; returns the reborn filters by
+    layer.
 
-    Returns the reborn filters per layer. Each is orthogonal to the layer's kept filters, has a fresh bias and
-    fresh batch statistics, no optimizer moments, and starts silent, so that all the network does at first is
-    forget the old filter. Inside one nn.Sequential the next convolution is the only reader, and its weights
-    for the filter become zero: their gradient is not, so the filter joins in as soon as it helps. Where the
-    output leaves the Sequential (into a residual sum, usually) there is no such weight, and the scale of its
-    batch norm becomes zero instead. A layer followed by neither starts loud. Later layers are judged after
-    the readers of earlier ones were zeroed.
+    Layers are the dense 3x3 convolutions of at most `max_filters` filters. Each reborn filter is orthogonal
+    to the layer's kept filters, has a fresh bias and fresh batch statistics, no optimizer moments, and starts
+    silent, so that all the network does at first is forget the old filter. Inside one nn.Sequential the next
+    convolution is the only reader, and its weights for the filter become zero: their gradient is not, so the
+    filter joins in as soon as it helps. Where the output leaves the Sequential (into a residual sum, usually)
+    there is no such weight, and the scale of its batch norm becomes zero instead. A layer followed by neither
+    starts loud. Later layers are judged after the readers of earlier ones were zeroed.
 
     Raises UserError for a network without such a layer.
     """
@@ -88,12 +88,11 @@ def reborn(
     report = {}
     for layer in layers:
         chosen = most_redundant(layer.weight.flatten(1), share)
+        if len(chosen) == 0:
+            continue
         filters = layer.weight.flatten(1).double().cpu()
         kept = filters[~torch.isin(torch.arange(len(filters)), chosen)]
         fresh = orthogonal_filters(kept, len(chosen), generator)
-        chosen = chosen[: len(fresh)]
-        if len(chosen) == 0:
-            continue
         norm, reader = followers.get(layer, (None, None))
         _restart(layer, norm, reader, chosen.to(layer.weight.device), fresh)
         if optimizer is not None:
@@ -110,33 +109,34 @@ def redundancy(filters: torch.Tensor) -> torch.Tensor:
 
 
 def most_redundant(filters: torch.Tensor, share: float) -> torch.Tensor:
-    """Indices, rising, of the round(share * n) filters [n, fan_in] of the highest score: at least 1, at most
-    n - 1.
+    """Indices, rising, of the round(share * n) filters [n, fan_in] of the highest score: at least 1.
+
+    At most n - 1, so that one is kept, and at most fan_in, since no more can be orthogonal to each other.
     """
-    count = len(filters)
-    if count < 2:
+    count, fan_in = filters.shape
+    number = min(max(1, round(share * count)), count - 1, fan_in)
+    if number == 0:
         return torch.empty(0, dtype=torch.long)
-    number = min(max(1, round(share * count)), count - 1)
     return redundancy(filters).topk(number).indices.sort().values.cpu()
 
 
 def orthogonal_filters(kept: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """`count` filters [count, fan_in], float64, orthogonal to every row of kept [k, fan_in] and to each
+    """`count` filters, float64 [count, fan_in], orthogonal to every row of kept [k, fan_in] and to each
     other.
 
     (N B)^T with N the null space of the kept filters by a complete QR decomposition and B random orthonormal
     columns, scaled to the kept filters' mean norm. |cosine| to a kept filter stays below 1e-7, also once
     rounded to float32. Where the null space is too small (more filters than inputs of one filter), they are
-    the `count` directions, or as many as there are, that the kept filters cover least: right singular vectors
-    of the smallest singular values.
+    the `count` <= fan_in directions that the kept filters cover least: right singular vectors of the smallest
+    singular values.
     """
     kept = kept.double()
-    fan_in = kept.shape[1]
     scale = kept.norm(dim=1).mean()
+    directions = F.normalize(kept, dim=1)
+    fan_in = kept.shape[1]
     if fan_in - len(kept) < count:
-        directions = torch.linalg.svd(kept, full_matrices=True).Vh
-        return scale * directions[fan_in - min(count, fan_in) :]
-    null_space = torch.linalg.qr(kept.T, mode="complete").Q[:, len(kept) :]
+        return scale * torch.linalg.svd(directions, full_matrices=True).Vh[fan_in - count :]
+    null_space = torch.linalg.qr(directions.T, mode="complete").Q[:, len(kept) :]
     mixture = torch.randn(null_space.shape[1], count, dtype=torch.float64, generator=generator)
     return scale * (null_space @ torch.linalg.qr(mixture).Q).T
 

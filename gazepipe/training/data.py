@@ -35,15 +35,11 @@ def samples_of(store: Store, subjects: set[str] | None) -> Samples:
     present = store.subject
     missing = sorted((subjects or set()) - set(present))
     if missing:
-        raise UserError(
-            f"{store.path}: has no subject {missing[0]!r} that the split names; make store and split anew"
-        )
+        raise UserError(f"{store.path}: has no subject {missing[0]!r} that the split names; make store and split anew")
     rows = np.arange(len(present)) if subjects is None else np.flatnonzero(np.isin(present, sorted(subjects)))
     if len(rows) == 0:
         raise UserError(f"{store.path}: no sample is left to use; give at least one subject")
-    return Samples(
-        store.image, rows, store.target[rows], present[rows], store.attrs["mean"], store.attrs["std"]
-    )
+    return Samples(store.image, rows, store.target[rows], present[rows], store.attrs["mean"], store.attrs["std"])
 
 
 def batches(

@@ -132,9 +132,7 @@ def feature_adapters(feature: dict, student: nn.Module, teacher: nn.Module, seed
         )
 
 
-def feature_loss(
-    student: torch.Tensor, teacher: torch.Tensor, adapter: nn.ModuleDict, feature: dict
-) -> torch.Tensor:
+def feature_loss(student: torch.Tensor, teacher: torch.Tensor, adapter: nn.ModuleDict, feature: dict) -> torch.Tensor:
     """Weighted masked, attention and non-local terms of one stage after Zhang & Ma (ICLR 2021), a scalar.
 
     `student` is [B, Cs, h, w], `teacher` [B, Ct, h', w'], which is resized to h x w. The paper's sums are
@@ -149,9 +147,7 @@ def feature_loss(
         total = total + feature["masked"] * distance(teacher, adapter["masked"](student), mask)
     if feature["attention"] > 0:
         channels = distance(teacher.mean(dim=(2, 3)), adapter["channel"](student.mean(dim=(2, 3))))
-        places = distance(
-            teacher.mean(dim=1), adapter["spatial"](student.mean(dim=1, keepdim=True)).squeeze(1)
-        )
+        places = distance(teacher.mean(dim=1), adapter["spatial"](student.mean(dim=1, keepdim=True)).squeeze(1))
         total = total + feature["attention"] * (channels + places)
     if feature["non_local"] > 0:
         relations = distance(non_local(teacher), adapter["non_local"](non_local(student)))
@@ -208,9 +204,7 @@ def _stage_adapters(feature: dict, ours: int, theirs: int) -> dict[str, nn.Modul
     return adapters
 
 
-def _outputs(
-    model: nn.Module, images: torch.Tensor, feature: dict | None
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def _outputs(model: nn.Module, images: torch.Tensor, feature: dict | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
     if not feature:
         return model(images).float(), []
     prediction, maps = forward_features(model, images)

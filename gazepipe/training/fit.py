@@ -163,9 +163,7 @@ def update(
     scaler.update()
 
 
-def validation_error(
-    model: nn.Module, samples: Samples, device: torch.device, precision: str = "fp32"
-) -> float:
+def validation_error(model: nn.Module, samples: Samples, device: torch.device, precision: str = "fp32") -> float:
     """Mean over subjects of each subject's mean angular error, degrees; leaves the model in eval mode."""
     model.eval()
     predicted = []
@@ -175,9 +173,7 @@ def validation_error(
             predicted.append(model(seen).float().cpu())
     vectors = angles_to_vector(torch.cat(predicted).numpy())
     errors = angular_error_deg(vectors, angles_to_vector(samples.target))
-    return float(
-        np.mean([errors[samples.subject == subject].mean() for subject in np.unique(samples.subject)])
-    )
+    return float(np.mean([errors[samples.subject == subject].mean() for subject in np.unique(samples.subject)]))
 
 
 class Average:

@@ -32,12 +32,13 @@ def smooth_l1(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def angular(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Angle between the two gaze vectors, degrees: [B, 2], [B, 2] rad -> [B].
 
-    atan2(|a x b|, a.b) is exact at 0 and 180 degrees, and its gradient is bounded everywhere: that of the
-    norm at zero is taken as zero.
+    2 atan2(|a - b|, |a + b|) (Kahan) is as exact near 0 and 180 degrees as atan2(|a x b|, a.b), and 0 for
+    equal angles, where rounding leaves a x b some direction. Its gradient is bounded: that of a norm at 0 is
+    0.
     """
     a, b = gaze_vector(prediction), gaze_vector(target)
-    sine = torch.linalg.vector_norm(torch.linalg.cross(a, b, dim=-1), dim=-1)
-    return torch.atan2(sine, (a * b).sum(dim=-1)) * DEGREES
+    difference, sum_ = torch.linalg.vector_norm(a - b, dim=-1), torch.linalg.vector_norm(a + b, dim=-1)
+    return 2 * torch.atan2(difference, sum_) * DEGREES
 
 
 LOSSES: dict[str, Loss] = {"mse": mse, "smooth_l1": smooth_l1, "angular": angular}
@@ -68,9 +69,7 @@ def pearson(model: nn.Module, max_filters: int) -> torch.Tensor:
     layers = [layer for layer in dense_3x3(model) if 2 <= layer.out_channels <= max_filters]
     if not layers:
         return next(model.parameters()).new_zeros(())
-    return torch.stack(
-        [_mean_squared_correlation(layer.weight.flatten(1).float()) for layer in layers]
-    ).mean()
+    return torch.stack([_mean_squared_correlation(layer.weight.flatten(1).float()) for layer in layers]).mean()
 
 
 def dense_3x3(model: nn.Module) -> list[nn.Conv2d]:

@@ -151,6 +151,4 @@ def write_history(path: Path, history: list[dict]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HISTORY_COLUMNS)
         for row in history:
-            writer.writerow(
-                [row[name] if name == "epoch" else f"{row[name]:.6g}" for name in HISTORY_COLUMNS]
-            )
+            writer.writerow([row[name] if name == "epoch" else f"{row[name]:.6g}" for name in HISTORY_COLUMNS])
