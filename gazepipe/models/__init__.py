@@ -68,9 +68,7 @@ def forward_features(model: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, l
     Raises UserError where the network has no `features` and `head` (`models.network.GazeNetwork` has).
     """
     if not hasattr(model, "features") or not hasattr(model, "head"):
-        raise UserError(
-            f"{type(model).__name__}: has no features() and head; subclass GazeNetwork for feature KD"
-        )
+        raise UserError(f"{type(model).__name__}: has no features() and head; subclass GazeNetwork for feature KD")
     features = model.features(x)
     return model.head(features[-1]), features
 
@@ -99,9 +97,7 @@ def _target(arch: str) -> str:
     if colon and module and function:
         return arch
     near = difflib.get_close_matches(arch, MODULES, 1, 0)[0]
-    raise UserError(
-        f"model {arch!r}: unknown; did you mean {near!r}? Your own network is named 'module:function'"
-    )
+    raise UserError(f"model {arch!r}: unknown; did you mean {near!r}? Your own network is named 'module:function'")
 
 
 def _constructor(arch: str):
@@ -109,9 +105,7 @@ def _constructor(arch: str):
     try:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"model {arch!r}: cannot be imported ({error}); check the name and PYTHONPATH"
-        ) from None
+        raise UserError(f"model {arch!r}: cannot be imported ({error}); check the name and PYTHONPATH") from None
 
 
 def _check_users_network(arch: str, network: object, shape: tuple[int, int, int]) -> None:

@@ -116,9 +116,7 @@ class WideBlock(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.BatchNorm2d(channels),
         )
-        self.skip = nn.Sequential(
-            nn.Conv2d(in_channels, channels, 1), nn.LeakyReLU(LEAK), nn.BatchNorm2d(channels)
-        )
+        self.skip = nn.Sequential(nn.Conv2d(in_channels, channels, 1), nn.LeakyReLU(LEAK), nn.BatchNorm2d(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(self.body(x) + self.skip(x))

@@ -116,7 +116,8 @@ class CentralSelfAttention(SelfAttention):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batch, height, width, channels = x.shape
-        qkv = self.qkv(x).reshape(batch, height, width, 3, self.heads, channels // self.heads)
+        # Under autocast the projection is bfloat16, whose element-wise products are slow on a CPU; x is not.
+        qkv = self.qkv(x).to(x.dtype).reshape(batch, height, width, 3, self.heads, channels // self.heads)
         query, key, value = qkv.unbind(dim=3)
         query = query * self.scale
         keys, values = _neighbours(key), _neighbours(value)
