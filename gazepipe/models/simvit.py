@@ -115,10 +115,11 @@ class CentralSelfAttention(SelfAttention):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        batch, height, width, channels = x.shape
-        # Under autocast the projection is bfloat16, whose element-wise products are slow on a CPU; x is not.
-        qkv = self.qkv(x).to(x.dtype).reshape(batch, height, width, 3, self.heads, channels // self.heads)
-        query, key, value = qkv.unbind(dim=3)
+        batch, height, width, _ = x.shape
+        qkv = self.qkv(x)
+        # Element-wise products in bfloat16 would be the slowest part under autocast on a CPU.
+        qkv = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
+        query, key, value = qkv.reshape(batch, height, width, 3, self.heads, -1).unbind(dim=3)
         query = query * self.scale
         keys, values = _neighbours(key), _neighbours(value)
         weights = torch.stack([(query * key).sum(dim=-1) for key in keys], dim=-1).softmax(dim=-1)
