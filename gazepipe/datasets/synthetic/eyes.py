@@ -18,7 +18,7 @@ REFRACTIVE_INDEX = 1.3375
 IRIS_BEHIND_LIMBUS = 0.45  # mm
 CANTHUS_BELOW_CENTRE = 1.0  # mm
 LID_CURVATURE = 15.5  # mm, radius of the sheet that holds the opening: reaches the corners, beyond the eyeball
-FLESH = np.float32([0.55, 0.22, 0.18])
+FLESH = np.float32([0.60, 0.36, 0.31])
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _eyeball(
     lid_shadow -= 0.15 * np.exp(-np.maximum(opening.to_lower, 0) / 0.8)
     colour *= np.clip(lid_shadow, 0.1, 1)[..., None]
     flesh = np.exp(-(((opening.x + 0.93 * eyes.half_width) / 1.6) ** 2) - (opening.y / 1.7) ** 2) * 0.7
-    flesh = np.maximum(flesh, np.clip(1 - clearance / 20, 0, 1))  # the corners, where the eyeball ends
+    flesh = np.maximum(flesh, np.clip(1 - clearance / 8, 0, 1))  # the corners, where the eyeball ends
     colour += (0.9 * (FLESH * subject.skin / subject.skin[0]) * irradiance - colour) * flesh[..., None]
     mirrored = _mirrored(rays, normal, on_cornea, light) * np.clip(opening.to_upper / 1.2, 0, 1)[..., None]
     return colour + (1 - flesh[..., None]) * mirrored

@@ -137,6 +137,7 @@ def build_subject(rng: np.random.Generator, glasses: bool) -> Subject:
     albedo = _mouth_and_nostrils(rng, traits, albedo, skin)
     albedo = _brows(rng, traits, albedo, hair)
     albedo, hair_mask = _hair(rng, albedo, hair, skull, bald, long_hair)
+    cloth = rng.uniform(0.02, 0.5, 3).astype(np.float32)
     return Subject(
         height=height,
         albedo=np.clip(albedo, 0.004, 1).astype(np.float32),
@@ -149,7 +150,7 @@ def build_subject(rng: np.random.Generator, glasses: bool) -> Subject:
         landmarks=_landmarks(traits, eyes, height),
         skin=skin,
         hair=hair,
-        cloth=rng.uniform(0.02, 0.5, 3).astype(np.float32),
+        cloth=cloth,
         bald=bald,
         long_hair=long_hair,
     )
@@ -248,7 +249,7 @@ def _nose(traits: _Traits, vary) -> np.ndarray:
     x, y = grid()
     length, width = traits.nose_length, traits.nose_width
     ramp = np.clip((y + 14) / (length + 14), 0, 1)
-    bridge = (8 * vary(0.25) + 15 * vary(0.2) * ramp) * np.exp(-((x / (width * (0.75 + 0.55 * ramp))) ** 2))
+    bridge = (8 * vary(0.25) + 15 * vary(0.2) * ramp) * np.exp(-((x / (width * (0.95 + 0.35 * ramp))) ** 2))
     nose = bridge * _sigmoid((y + 14) / 3.5) * _sigmoid((length - y) / 1.8)
     nose += 5.5 * vary() * _bump(0, length - 6, 9.5 * vary(0.1), 8)
     nose += 7 * vary() * _bump(width * 1.45, length - 4, 5.2, 6, both_sides=True)
