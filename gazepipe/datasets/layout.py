@@ -13,9 +13,9 @@ from gazepipe.errors import UserError
 class Prepared:
     """One subject, ready for the store, sorted by `frame`.
 
-    `image` u8 [n, 1, H, W]; `target` f32 [n, 2] gaze (pitch, yaw) and `head_pose` f32 [n, 2], radians in
-    the normalised frame; `frame` n names; `rejected` (frame, reason) of what could not be used; `checksum`
-    of all that was read.
+    `image` u8 [n, 1, H, W]; `target` f32 [n, 2] gaze (pitch, yaw) and `head_pose` f32 [n, 2], radians in the
+    normalised frame; `frame` n names; `rejected` (frame, reason) of what could not be used; `checksum` of all
+    that was read; `place` the folder or file that it was read from.
     """
 
     image: np.ndarray
@@ -24,6 +24,7 @@ class Prepared:
     frame: list[str]
     rejected: list[tuple[str, str]]
     checksum: str
+    place: Path
 
 
 def matching(folder: str | Path, pattern: re.Pattern[str], what: str) -> list[Path]:

@@ -36,7 +36,8 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
     """
     places = {path.stem: path for path in matching(folder, SUBJECT_FILE, "files p00.mat, p01.mat, ...")}
     if subject not in places:
-        raise UserError(f"{Path(folder) / subject}.mat: the subject's file is missing; add it")
+        missing = min(places.values()).with_name(f"{subject}.mat")
+        raise UserError(f"{missing}: the subject's file is missing; add it")
     path = places[subject]
     try:
         with h5py.File(path, "r") as file:
@@ -61,6 +62,7 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
         frame=[f"{row:04d}" for row in range(len(labels))],
         rejected=[],
         checksum=digest.hexdigest(),
+        place=path,
     )
 
 
@@ -69,19 +71,13 @@ def _datasets(file: h5py.File, path: Path) -> tuple[h5py.Dataset, h5py.Dataset]:
     if not isinstance(data, h5py.Dataset) or not isinstance(label, h5py.Dataset):
         raise UserError(f"{path}: holds no Data/data and Data/label; fetch the normalised release")
     if data.ndim != 4 or data.shape[1] != 3 or data.shape[2] != data.shape[3] or 0 in data.shape:
-        raise UserError(
-            f"{path}: Data/data has shape {data.shape}, expected (n, 3, S, S); fetch the file again"
-        )
+        raise UserError(f"{path}: Data/data has shape {data.shape}, expected (n, 3, S, S); fetch the file again")
     if label.shape != (len(data), LABEL_COLUMNS):
         expected = (len(data), LABEL_COLUMNS)
-        raise UserError(
-            f"{path}: Data/label has shape {label.shape}, expected {expected}; fetch the file again"
-        )
+        raise UserError(f"{path}: Data/label has shape {label.shape}, expected {expected}; fetch the file again")
     for name, dataset in (("data", data), ("label", label)):
         if dataset.dtype.kind not in "uif":
-            raise UserError(
-                f"{path}: Data/{name} is of type {dataset.dtype}, expected numbers; fetch it again"
-            )
+            raise UserError(f"{path}: Data/{name} is of type {dataset.dtype}, expected numbers; fetch it again")
     return data, label
 
 
@@ -104,7 +100,5 @@ def _as_bytes(views: np.ndarray, path: Path, first_row: int) -> np.ndarray:
         row = first_row + int(np.argmin(fine))
         raise UserError(f"{path}: Data/data row {row} holds values outside 0-255; fetch the file again")
     if views.dtype.kind == "f" and 0 < views.max() <= 1:
-        raise UserError(
-            f"{path}: Data/data row {first_row} holds 0-1, expected 0-255; multiply the images by 255"
-        )
+        raise UserError(f"{path}: Data/data row {first_row} holds 0-1, expected 0-255; multiply the images by 255")
     return np.rint(views).astype(np.uint8)

@@ -45,16 +45,14 @@ def prepare_part(
     reader = LAYOUTS[layout]
     with atomic(out) as partial, h5py.File(partial, "w") as file:
         file.attrs["patch"] = json.dumps(patch, sort_keys=True)
-        for subject in track(
-            subjects[part::parts], f"prepare {layout} part {part + 1}/{parts}", unit="subject"
-        ):
+        for subject in track(subjects[part::parts], f"prepare {layout} part {part + 1}/{parts}", unit="subject"):
             prepared = reader.prepare_subject(folder, subject, patch)
             for frame, reason in prepared.rejected:
-                print(f"warning: {Path(folder) / subject / frame}: {reason}; left out", file=sys.stderr)
+                print(f"warning: {prepared.place / frame}: {reason}; left out", file=sys.stderr)
             if not prepared.frame:
                 frame, reason = prepared.rejected[0]
                 raise UserError(
-                    f"{Path(folder) / subject}: no usable picture (first: {frame}: {reason}); "
+                    f"{prepared.place}: no usable picture (first: {frame}: {reason}); "
                     "mend the pictures or leave the subject out"
                 )
             _write_subject(file.create_group(subject), prepared)
@@ -78,16 +76,12 @@ def merge(
         files = [stack.enter_context(_open_part(path)) for path in parts]
         patches = {file.attrs["patch"] for file in files}
         if len(patches) != 1:
-            raise UserError(
-                f"{parts[0]}: the parts hold {len(patches)} different patches; delete them, prepare again"
-            )
+            raise UserError(f"{parts[0]}: the parts hold {len(patches)} different patches; delete them, prepare again")
         groups: dict[str, h5py.Group] = {}
         for path, file in zip(parts, files, strict=True):
             for subject in file:
                 if subject in groups:
-                    raise UserError(
-                        f"{path}: subject {subject} lies in two parts; delete the parts, prepare again"
-                    )
+                    raise UserError(f"{path}: subject {subject} lies in two parts; delete the parts, prepare again")
                 groups[subject] = file[subject]
         rows = _rejected(groups)
         used = sum(len(group["target"]) for group in groups.values())
@@ -126,15 +120,11 @@ def _batches(groups: dict[str, h5py.Group]) -> Iterator[dict[str, Any]]:
 
 def _rejected(groups: dict[str, h5py.Group]) -> list[tuple[str, str, str]]:
     return [
-        (subject, frame, reason)
-        for subject in sorted(groups)
-        for frame, reason in _text(groups[subject])["rejected"]
+        (subject, frame, reason) for subject in sorted(groups) for frame, reason in _text(groups[subject])["rejected"]
     ]
 
 
-def _check_share(
-    out_store: str | Path, rows: list[tuple[str, str, str]], used: int, max_rejected_share: float
-) -> None:
+def _check_share(out_store: str | Path, rows: list[tuple[str, str, str]], used: int, max_rejected_share: float) -> None:
     total = len(rows) + used
     if len(rows) > max_rejected_share * total:
         subject, frame, reason = rows[0]

@@ -154,9 +154,7 @@ def _load(path: Path, shown: Path) -> Store:
             text = {name: np.char.decode(file[name][()], "utf-8") for name in ("subject", "frame")}
             target, head_pose = file["target"][()], file["head_pose"][()]
     except OSError as error:
-        raise UserError(
-            f"{shown}: is damaged or no HDF5 file ({error}); delete it and prepare again"
-        ) from None
+        raise UserError(f"{shown}: is damaged or no HDF5 file ({error}); delete it and prepare again") from None
     _check_values(shown, attrs, target, head_pose, text)
     if os.path.getsize(path) < offset + int(np.prod(shape)):
         raise UserError(f"{shown}: is cut short; delete it and prepare again")
@@ -168,8 +166,7 @@ def _check_version(file: h5py.File, path: Path) -> None:
     version = file.attrs.get("schema_version", "none")
     if version != SCHEMA_VERSION:
         raise UserError(
-            f"{path}: schema version is {version}, this gazepipe reads {SCHEMA_VERSION}; "
-            "delete it and prepare again"
+            f"{path}: schema version is {version}, this gazepipe reads {SCHEMA_VERSION}; delete it and prepare again"
         )
 
 
@@ -180,9 +177,7 @@ def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
         try:
             attrs[name] = json.loads(value) if kind is dict else kind(value)
         except (TypeError, ValueError):
-            raise UserError(
-                f"{path}: attribute {name} is {value!r}; delete the store and prepare again"
-            ) from None
+            raise UserError(f"{path}: attribute {name} is {value!r}; delete the store and prepare again") from None
     if not (0 <= attrs["mean"] <= 1 and 0 < attrs["std"] < np.inf):
         raise UserError(
             f"{path}: image normalisation is mean {attrs['mean']:g}, std {attrs['std']:g}, "
