@@ -89,9 +89,7 @@ def columbia_gaze(vertical_deg: float, horizontal_deg: float, face_center: np.nd
     return level.T @ angles_to_vector(np.radians([vertical_deg, -horizontal_deg]))
 
 
-def head_frame(
-    right_eye: np.ndarray, left_eye: np.ndarray, mouth: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def head_frame(right_eye: np.ndarray, left_eye: np.ndarray, mouth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Head rotation [3, 3] and face centre [3] from the middles of the right eye, left eye and mouth.
 
     Points are [3] in the camera frame. The columns of the rotation are the head's axes as MPIIGaze defines

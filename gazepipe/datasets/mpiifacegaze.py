@@ -14,6 +14,7 @@ import numpy as np
 
 from gazepipe.datasets.images import gray, warp
 from gazepipe.datasets.layout import Prepared, matching
+from gazepipe.datasets.store import DAMAGED
 from gazepipe.errors import UserError
 from gazepipe.geometry import patch_camera, view_camera
 
@@ -53,7 +54,7 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
                 for row, view in enumerate(views, start):
                     pixels = gray(np.ascontiguousarray(view.transpose(1, 2, 0)))
                     image[row, 0] = warp(pixels, to_patch, patch["width"], patch["height"])
-    except OSError as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: is damaged or no HDF5 file ({error}); fetch it again") from None
     return Prepared(
         image=image,

@@ -18,7 +18,7 @@ import h5py
 
 from gazepipe.datasets import columbia, mpiifacegaze
 from gazepipe.datasets.layout import Prepared
-from gazepipe.datasets.store import write_store
+from gazepipe.datasets.store import DAMAGED, write_store
 from gazepipe.errors import UserError
 from gazepipe.io import atomic, write_text
 from gazepipe.progress import track
@@ -103,7 +103,7 @@ def _write_subject(group: h5py.Group, prepared: Prepared) -> None:
 def _open_part(path: str | Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
-    except OSError as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: is missing or damaged ({error}); delete it and prepare again") from None
 
 

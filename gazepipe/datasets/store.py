@@ -40,6 +40,9 @@ DEFAULTS: dict[str, Any] = {
     "std": 0.5,
 }
 COLUMNS = ("image", "target", "head_pose", "subject", "frame")
+DAMAGED = (OSError, KeyError, RuntimeError, ValueError)
+"""What h5py raises on a file that is cut short, overwritten, or no HDF5 at all."""
+
 TARGET_LIMIT = {"rad": np.pi / 2}
 
 
@@ -153,7 +156,7 @@ def _load(path: Path, shown: Path) -> Store:
             offset, shape = file["image"].id.get_offset(), file["image"].shape
             text = {name: np.char.decode(file[name][()], "utf-8") for name in ("subject", "frame")}
             target, head_pose = file["target"][()], file["head_pose"][()]
-    except OSError as error:
+    except DAMAGED as error:
         raise UserError(f"{shown}: is damaged or no HDF5 file ({error}); delete it and prepare again") from None
     _check_values(shown, attrs, target, head_pose, text)
     if os.path.getsize(path) < offset + int(np.prod(shape)):
