@@ -191,11 +191,13 @@ def _eyeball(
     lid_shadow = 1 - 0.62 * np.exp(-np.maximum(opening.to_upper, 0) / 1.5)
     lid_shadow -= 0.15 * np.exp(-np.maximum(opening.to_lower, 0) / 0.8)
     colour *= np.clip(lid_shadow, 0.1, 1)[..., None]
-    flesh = np.exp(-(((opening.x + 0.93 * eyes.half_width) / 1.6) ** 2) - (opening.y / 1.7) ** 2) * 0.7
-    flesh = np.maximum(flesh, np.clip(1 - clearance / 8, 0, 1))  # the corners, where the eyeball ends
-    colour += (0.9 * (FLESH * subject.skin / subject.skin[0]) * irradiance - colour) * flesh[..., None]
-    mirrored = _mirrored(rays, normal, on_cornea, light) * np.clip(opening.to_upper / 1.2, 0, 1)[..., None]
-    return colour + (1 - flesh[..., None]) * mirrored
+    flesh = 0.9 * FLESH * subject.skin / subject.skin[0]
+    caruncle = 0.7 * np.exp(-(((opening.x + 0.93 * eyes.half_width) / 1.6) ** 2) - (opening.y / 1.7) ** 2)
+    corner = np.clip(1 - clearance / 8, 0, 1)  # beyond the eyeball's edge
+    colour += (flesh * irradiance - colour) * caruncle[..., None]
+    colour += (0.4 * (flesh + eyes.sclera_rgb) * irradiance - colour) * corner[..., None]
+    shining = np.clip(opening.to_upper / 1.2, 0, 1) * (1 - np.maximum(caruncle, corner))
+    return colour + _mirrored(rays, normal, on_cornea, light) * shining[..., None]
 
 
 def _irradiance(normal: np.ndarray, light: Light) -> np.ndarray:
