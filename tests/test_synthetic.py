@@ -13,7 +13,7 @@ from gazepipe.datasets.synthetic import columbia, draw, mpiifacegaze
 from gazepipe.datasets.synthetic.render import render
 from gazepipe.datasets.synthetic.style import Photometry, lab
 from gazepipe.datasets.synthetic.subject import Subject, build_subject
-from gazepipe.datasets.synthetic.view import View
+from gazepipe.datasets.synthetic.view import View, head_rotation
 from gazepipe.errors import UserError
 from gazepipe.geometry import angles_to_vector, angular_error_deg, camera_matrix, vector_to_angles
 
@@ -156,7 +156,7 @@ def test_drawn_pupils_agree_with_columbia_names(plain_subject, condition):
 
 def test_wrong_label_is_seen(plain_subject):
     """The proof above can fail: labels with the other sign of yaw miss the drawn pupils by millimetres."""
-    rotation, centre = mpiifacegaze.head_rotation(0, 0), np.array([0, 0, 600.0])
+    rotation, centre = head_rotation(0, 0), np.array([0, 0, 600.0])
     view = View(1600, 1600, camera_matrix(1600, 1600, 3400), rotation, centre - plain_subject.face_centre)
     points = [centre + 600 * angles_to_vector(np.radians([-5, yaw])) for yaw in (10, -10)]
     assert max(pupil_errors_mm(plain_subject, view, points[0], points[0])) < PUPIL_TOLERANCE_MM

@@ -10,11 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gazepipe.datasets.synthetic.mpiifacegaze import head_rotation
 from gazepipe.datasets.synthetic.render import render
 from gazepipe.datasets.synthetic.style import lab
-from gazepipe.datasets.synthetic.subject import Subject, build_subject
-from gazepipe.datasets.synthetic.view import View
+from gazepipe.datasets.synthetic.subject import Subject, build_subject, evenly
+from gazepipe.datasets.synthetic.view import View, head_rotation
 from gazepipe.geometry import columbia_camera, columbia_gaze
 from gazepipe.io import atomic
 
@@ -41,9 +40,8 @@ def subject_name(index: int) -> str:
 
 
 def has_glasses(index: int) -> bool:
-    """3 of 8 subjects, 21 of Columbia's 56, evenly spread."""
-    some, of = GLASSES_SHARE
-    return (index + 1) * some // of > index * some // of
+    """3 of 8 subjects: 21 of Columbia's 56."""
+    return evenly(index, *GLASSES_SHARE)
 
 
 def frame_name(subject: str, pose: int, vertical: int, horizontal: int) -> str:

@@ -16,8 +16,8 @@ import numpy as np
 
 from gazepipe.datasets.synthetic.render import render
 from gazepipe.datasets.synthetic.style import wild
-from gazepipe.datasets.synthetic.subject import Subject, build_subject
-from gazepipe.datasets.synthetic.view import View
+from gazepipe.datasets.synthetic.subject import Subject, build_subject, evenly
+from gazepipe.datasets.synthetic.view import View, head_rotation
 from gazepipe.geometry import (
     VIEW_DISTANCE_MM,
     VIEW_FOCAL_PX,
@@ -47,9 +47,8 @@ def subject_name(index: int) -> str:
 
 
 def has_glasses(index: int) -> bool:
-    """5 of 15 subjects, evenly spread."""
-    some, of = GLASSES_SHARE
-    return (index + 1) * some // of > index * some // of
+    """5 of 15 subjects."""
+    return evenly(index, *GLASSES_SHARE)
 
 
 def draw_subject(folder: Path, index: int, block: dict) -> None:
@@ -81,13 +80,6 @@ def sample_geometry(subject: Subject, rng: np.random.Generator, size: int) -> Sa
     focal = VIEW_FOCAL_PX * size / VIEW_SIZE_PX * distance / VIEW_DISTANCE_MM
     view = View(size, size, camera_matrix(size, size, focal), rotation, centre - rotation @ subject.face_centre)
     return Sample(view, centre + distance * angles_to_vector(gaze), gaze)
-
-
-def head_rotation(pitch: float, yaw: float) -> np.ndarray:
-    """Rotation [3, 3], head to camera, of a head that faces along the gaze angles (pitch, yaw), its x axis level."""
-    turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-    nod = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])
-    return turn @ nod
 
 
 def label(subject: Subject, sample: Sample) -> np.ndarray:

@@ -156,6 +156,11 @@ def build_subject(rng: np.random.Generator, glasses: bool) -> Subject:
     )
 
 
+def evenly(index: int, some: int, of: int) -> bool:
+    """Whether `index` is among the `some` in every `of` that are spread evenly."""
+    return (index + 1) * some // of > index * some // of
+
+
 @lru_cache(maxsize=1)
 def grid() -> tuple[np.ndarray, np.ndarray]:
     """f32 (x [1, w], y [h, 1]) of the height field's texels in mm; they broadcast."""

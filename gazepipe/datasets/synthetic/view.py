@@ -120,6 +120,13 @@ def corners(low: tuple[float, float, float], high: tuple[float, float, float]) -
     return np.where(_CORNERS, high, low)
 
 
+def head_rotation(pitch: float, yaw: float) -> np.ndarray:
+    """Rotation [3, 3], head to camera, of a head that faces along the gaze angles (pitch, yaw), its x axis level."""
+    turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    nod = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])
+    return turn @ nod
+
+
 def dot(vector: np.ndarray, field: np.ndarray) -> np.ndarray:
     """f32 [h, w]: scalar product of a vector [3] with a field of vectors f32 [3, h, w]."""
     x, y, z = (float(part) for part in vector)
