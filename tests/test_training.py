@@ -251,6 +251,18 @@ def test_the_average_is_what_is_validated_and_kept(store, split):
     assert not torch.equal(other.layers[1].weight, model.layers[1].weight)
 
 
+def test_dropout_repeats_whatever_was_drawn_before(store, split):
+    some, validation = samples(store, split)
+    histories = []
+    for draws_before in (1, 2):
+        model = Linear()
+        model.layers.insert(1, nn.Dropout(0.5))
+        torch.rand(draws_before)
+        fitted = fit(model, some, validation, supervised("mse"), TRAINING, 0, CPU)
+        histories.append([row["train_loss"] for row in fitted.history])
+    assert histories[0] == histories[1]
+
+
 def test_cycles_repeat_the_schedule_and_call_the_hook(store, split):
     some, validation = samples(store, split)
     called = []
