@@ -143,52 +143,22 @@ def _train(args: argparse.Namespace) -> None:
     from gazepipe.provenance import machine, versions
     from gazepipe.training.stage import train
 
-    block = args.block
-    record = {"block": block, "source": args.source, "machine": machine(), "packages": versions()}
-    train(
-        block,
-        args.store,
-        args.split,
-        args.out,
-        args.parent,
-        args.teacher,
-        seed=block["seed"],
-        fold=block["fold"],
-        device=block["device"],
-        record=record,
-    )
+    record = {"block": args.block, "source": args.source, "machine": machine(), "packages": versions()}
+    train(args.block, args.store, args.split, args.out, args.parent, args.teacher, record)
 
 
 def _predict(args: argparse.Namespace) -> None:
     """predict one data set with one trained network"""
     from gazepipe.evaluation.predict import predict
 
-    block = args.block
-    predict(
-        args.weights,
-        args.store,
-        _test_subjects(args),
-        args.out,
-        device=block["device"],
-        threads=block["threads"],
-        expect_spec=block["model"],
-    )
-
-
-def _test_subjects(args: argparse.Namespace) -> set[str] | None:
-    """The subjects to predict: the fold's test subjects on the run's own data set, everyone on another."""
-    from gazepipe.datasets.splits import read_split
-
-    return read_split(args.split, args.block["fold"])["test"] if args.block["own"] else None
+    predict(args.block, args.weights, args.store, args.split, args.out)
 
 
 def _predict_mean(args: argparse.Namespace) -> None:
     """predict the mean gaze of the training subjects, the least that a network must beat"""
-    from gazepipe.datasets.splits import read_split
     from gazepipe.evaluation.predict import predict_mean
 
-    trained_on = read_split(args.split, args.block["fold"])["train"]
-    predict_mean(args.train_store, trained_on, args.store, _test_subjects(args), args.out)
+    predict_mean(args.block, args.train_store, args.split, args.store, args.out)
 
 
 def _profile(args: argparse.Namespace) -> None:

@@ -201,13 +201,15 @@ class Statistics(Block):
 
 
 class Benchmark(Block):
-    """The selection that goes into the tables. `folds` per data set: a list, or all folds where it is left out."""
+    """The selection that goes into the tables. `folds` per data set: a list, or all folds where it is left out;
+    `skip`: pairs `model/method` that make no sense together."""
 
     datasets: Annotated[list[Name], Field(min_length=1)]
     models: Annotated[list[Name], Field(min_length=1)]
     methods: Annotated[list[Name], Field(min_length=1)]
     folds: dict[Name, Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]] = {}
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    skip: list[str] = []
 
 
 class Config(Block):
@@ -292,6 +294,13 @@ def folds(config: Config, dataset: str) -> list[int]:
     return config.benchmark.folds.get(dataset) or list(range(fold_count(config.datasets[dataset])))
 
 
+def networks(config: Config) -> list[tuple[str, str]]:
+    """The selected (model, method) pairs."""
+    chosen = config.benchmark
+    pairs = [(model, method) for model in chosen.models for method in chosen.methods]
+    return [pair for pair in pairs if "/".join(pair) not in chosen.skip]
+
+
 def teacher_of(config: Config, model: str, method: str) -> tuple[str, str] | None:
     """(model, method) of the teacher, or None."""
     teacher = config.methods[method].teacher
@@ -342,6 +351,9 @@ def _check_selection(config: Config) -> None:
             _known(f"benchmark.{kind}", name, catalogue)
         _no_duplicates(f"benchmark.{kind}", names)
     _no_duplicates("benchmark.seeds", chosen.seeds)
+    pairs = [f"{model}/{method}" for model in config.models for method in config.methods]
+    for pair in chosen.skip:
+        _known("benchmark.skip", pair, pairs)
     for dataset, numbers in chosen.folds.items():
         _known("benchmark.folds", dataset, config.datasets)
         _no_duplicates(f"benchmark.folds.{dataset}", numbers)

@@ -113,8 +113,8 @@ class Plan:
     def _block_predict(self, dataset: str, model: str, method: str, fold: str, seed: str, test: str) -> dict:
         return {
             "model": self._spec(model),
-            "fold": int(fold),
-            "own": test == dataset,
+            # Another data set is predicted whole.
+            "fold": int(fold) if test == dataset else None,
             "device": self.config.device,
             "threads": self.config.training.threads,
         }
@@ -139,17 +139,18 @@ class Plan:
             "datasets": {name: self._dataset_summary(name) for name in chosen.datasets},
             "models": {name: config.models[name].model_dump(include={"arch", "width"}) for name in chosen.models},
             "methods": {name: self._method_summary(name) for name in chosen.methods},
-            "epochs": {
-                f"{model}/{method}": self._epochs(model, method) for model in chosen.models for method in chosen.methods
-            },
+            "networks": [
+                {
+                    "model": model,
+                    "method": method,
+                    "epochs": self._epochs(model, method),
+                    "source": self.source("train", model=model, method=method),
+                }
+                for model, method in configuration.networks(config)
+            ],
             "seeds": chosen.seeds,
             "patch": config.patch.model_dump(),
             "statistics": config.statistics.model_dump(),
-            "sources": {
-                f"train {model}/{method}": self.source("train", model=model, method=method)
-                for model in chosen.models
-                for method in chosen.methods
-            },
         }
 
     def _dataset_summary(self, name: str) -> dict:
@@ -260,16 +261,16 @@ class Plan:
     def table_jobs(self) -> list[Job]:
         """Every prediction and profile that the tables read."""
         chosen = self.config.benchmark
-        networks = list(dict.fromkeys(map(self.network_of, chosen.methods)))
-        jobs = [Job.of("profile", model=m, method=n) for m in chosen.models for n in networks]
+        networks = configuration.networks(self.config)
+        profiles = dict.fromkeys((model, self.network_of(method)) for model, method in networks)
+        jobs = [Job.of("profile", model=model, method=method) for model, method in profiles]
         for dataset in chosen.datasets:
             for fold in configuration.folds(self.config, dataset):
                 for test in chosen.datasets:
                     jobs.append(Job.of("predict_mean", dataset=dataset, fold=fold, seed=0, test=test))
                     jobs += [
                         Job.of("predict", dataset=dataset, model=m, method=n, fold=fold, seed=seed, test=test)
-                        for m in chosen.models
-                        for n in chosen.methods
+                        for m, n in networks
                         for seed in chosen.seeds
                     ]
         return jobs

@@ -54,6 +54,7 @@ def refusal(raw: dict, path: str, value: object) -> str:
         ("benchmark/seeds", [0, 0], ["benchmark.seeds", "twice"]),
         ("benchmark/folds", {"columbia-drawn": [5]}, ["benchmark.folds.columbia-drawn", "5", "last fold is 4"]),
         ("benchmark/folds", {"columbia": [0]}, ["benchmark.folds", "'columbia'", "'columbia-drawn'"]),
+        ("benchmark/skip", ["simvit/kd_prun"], ["benchmark.skip", "'simvit/kd_prun'", "'simvit/kd_prune'"]),
         ("models/resnet18/arch", "resnet81", ["models.resnet18.arch", "'resnet81'", "'resnet18'"]),
         ("datasets/columbia-drawn/source", {}, ["datasets.columbia-drawn.source", "exactly one"]),
         ("datasets/columbia-drawn/split/folds", 3, ["datasets.columbia-drawn.split", "k-fold"]),
@@ -83,6 +84,12 @@ def test_folds_default_to_all_of_the_protocol(raw):
     loaded = config.load(raw)
     assert config.folds(loaded, "mpiifacegaze-drawn") == list(range(raw["datasets"]["mpiifacegaze-drawn"]["subjects"]))
     assert config.folds(loaded, "columbia-drawn") == raw["benchmark"]["folds"]["columbia-drawn"]
+
+
+def test_skipped_pairs_are_left_out(raw):
+    raw["benchmark"] |= {"models": ["resnet18", "simvit"], "methods": ["base", "kd"], "skip": ["simvit/kd"]}
+    pairs = [("resnet18", "base"), ("resnet18", "kd"), ("simvit", "base")]
+    assert config.networks(config.load(raw)) == pairs
 
 
 def test_a_teacher_may_be_another_model(raw):

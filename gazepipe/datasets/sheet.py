@@ -88,9 +88,7 @@ def _with_arrow(image: np.ndarray, target: np.ndarray, origin: np.ndarray | None
     return panel
 
 
-def _arrow(
-    panel: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple, thickness: int, radius: int
-) -> None:
+def _arrow(panel: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple, thickness: int, radius: int) -> None:
     a, b = (tuple(round(float(value) * 2**SHIFT) for value in point) for point in (start, end))
     cv2.circle(panel, a, radius << SHIFT, colour, -1, cv2.LINE_AA, SHIFT)
     length = float(np.linalg.norm(end - start))

@@ -7,6 +7,7 @@ from gazepipe.provenance import machine, versions
 from gazepipe.report import published
 
 METHOD_LABELS = {"base": "", "none": "", "kd": " + KD", "kd_prune": " + KD + Prune"}
+TEXT_COLUMNS = {"Model", "Trained on", "Tested on", "Against"}
 REAL_DATA = (
     "*Published by the earlier prototype, measured on **real** Columbia Gaze and MPIIFaceGaze images with other"
     " protocols; shown for orientation, not to be compared with the rows above.*"
@@ -24,7 +25,7 @@ def tables_markdown(block: dict, frames: dict[str, pd.DataFrame], intervals: pd.
         " [95 % bootstrap interval over subjects]. Lower is better.",
         _benchmark(block, frames["benchmark"], intervals),
         REAL_DATA,
-        _table(published.BENCHMARK, ".2f"),
+        _table(published.BENCHMARK),
         *_cross_dataset(block, frames["cross_dataset"], intervals),
         "## Inference speed",
         _speed_note(profile),
@@ -45,8 +46,11 @@ def label(model: str, method: str) -> str:
     return model + METHOD_LABELS.get(method, f" + {method}")
 
 
-def _table(frame: pd.DataFrame, numbers: str = "g") -> str:
-    return tabulate(frame, headers="keys", tablefmt="github", showindex=False, floatfmt=numbers)
+def _table(frame: pd.DataFrame) -> str:
+    """Markdown with numbers to the right; cells are text already, so that 14.80 keeps its zero."""
+    cells = frame.map(lambda value: f"{value:.2f}" if isinstance(value, float) else str(value))
+    align = ["left" if column in TEXT_COLUMNS else "right" for column in frame]
+    return tabulate(cells, headers="keys", tablefmt="github", showindex=False, disable_numparse=True, colalign=align)
 
 
 def _data_note(block: dict) -> str:
@@ -63,8 +67,12 @@ def _data_note(block: dict) -> str:
 
 def _cell(row: pd.Series, interval: pd.Series) -> str:
     spread = "" if pd.isna(row.std_deg) else f" ± {row.std_deg:.2f}"
-    bounds = "" if pd.isna(interval.low_deg) else f" [{interval.low_deg:.2f}, {interval.high_deg:.2f}]"
-    return f"{row.error_deg:.2f}{spread}{bounds}"
+    return f"{row.error_deg:.2f}{spread}{_interval(interval.low_deg, interval.high_deg, '.2f')}"
+
+
+def _interval(low: float, high: float, form: str) -> str:
+    """[low, high]; nothing with a single subject, which has no interval."""
+    return "" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]"
 
 
 def _wide(frame: pd.DataFrame, intervals: pd.DataFrame, columns: dict[tuple[str, str], str]) -> pd.DataFrame:
@@ -83,8 +91,12 @@ def _row_name(model: str, method: str) -> str:
 
 def _benchmark(block: dict, frame: pd.DataFrame, intervals: pd.DataFrame) -> str:
     counts = frame.groupby("dataset").n_subjects.first()
-    columns = {(name, name): f"{name} ({counts[name]} test subjects)" for name in block["datasets"]}
+    columns = {(name, name): f"{name} ({_subjects(counts[name])})" for name in block["datasets"]}
     return _table(_wide(frame.assign(train=frame.dataset, test=frame.dataset), intervals, columns))
+
+
+def _subjects(count: int) -> str:
+    return f"{count} test subject{'' if count == 1 else 's'}"
 
 
 def _cross_dataset(block: dict, frame: pd.DataFrame, intervals: pd.DataFrame) -> list[str]:
@@ -98,7 +110,7 @@ def _cross_dataset(block: dict, frame: pd.DataFrame, intervals: pd.DataFrame) ->
         " are averaged within a subject first, ± is the standard deviation over folds.",
         _table(_wide(frame, intervals, columns)),
         REAL_DATA,
-        _table(published.CROSS_DATASET, ".2f"),
+        _table(published.CROSS_DATASET),
     ]
 
 
@@ -148,9 +160,9 @@ def _comparisons(frame: pd.DataFrame) -> list[str]:
             "Model": [label(row.model, row.method) for row in frame.itertuples()],
             "Against": [label(row.model, row.baseline) for row in frame.itertuples()],
             "Difference (degrees)": [
-                f"{row.difference_deg:+.2f} [{row.low_deg:+.2f}, {row.high_deg:+.2f}]" for row in frame.itertuples()
+                f"{row.difference_deg:+.2f}{_interval(row.low_deg, row.high_deg, '+.2f')}" for row in frame.itertuples()
             ],
-            "p (Holm)": [f"{p:.3f}" for p in frame.p_holm],
+            "p (Holm)": ["" if pd.isna(p) else f"{p:.3f}" for p in frame.p_holm],
             "Subjects": frame.n_subjects,
         }
     )
@@ -173,11 +185,11 @@ def _what_was_run(block: dict, profile: dict) -> str:
         )
     patch = block["patch"]
     lines.append(f"- **Patch**: {patch['kind']}, {patch['height']}×{patch['width']} px, grayscale")
-    epochs = ", ".join(f"{name} {count}" for name, count in block["epochs"].items())
+    epochs = ", ".join(f"{label(row['model'], row['method'])} {row['epochs']}" for row in block["networks"])
     lines.append(f"- **Epochs**: {epochs}; **seeds**: {', '.join(map(str, block['seeds']))}")
     here = machine()
     lines.append(f"- **Machine**: {here['cpu']}, {here['cores']} cores, {here['system']}")
     lines.append("- **Versions**: " + ", ".join(f"{name} {version}" for name, version in versions().items()))
-    sources = ", ".join(f"{name} `{value}`" for name, value in block["sources"].items())
-    lines.append(f"- **Source fingerprints**: {sources}")
+    sources = ", ".join(f"{label(row['model'], row['method'])} `{row['source']}`" for row in block["networks"])
+    lines.append(f"- **Fingerprints of the training source**: {sources}")
     return "\n".join(lines)

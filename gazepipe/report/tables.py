@@ -36,7 +36,7 @@ def write_tables(block: dict, out: Path) -> None:
     for name, frame in frames.items():
         with atomic(root / "tables" / f"{name}.csv") as partial:
             frame.to_csv(partial, index=False, float_format="%.4f")
-    profile = read_json(_profiles(block, root)[0])
+    profile = read_json(_profiles(block, root)[0][0])
     write_text(out, tables_markdown(block, frames, intervals(errors, block), profile))
 
 
@@ -64,7 +64,7 @@ def _predictions(block: dict) -> list[tuple]:
 
 
 def _rows(block: dict) -> list[tuple[str, str, list[int]]]:
-    networks = [(model, method, block["seeds"]) for model in block["models"] for method in block["methods"]]
+    networks = [(network["model"], network["method"], block["seeds"]) for network in block["networks"]]
     return [(MEAN, NONE, [0]), *networks]
 
 
@@ -101,26 +101,20 @@ def intervals(errors: pd.DataFrame, block: dict) -> pd.DataFrame:
 def efficiency(block: dict, root: Path, size: str) -> pd.DataFrame:
     """Cost and speed: model, method, params, macs, runtime, batch, images_per_second, latency_ms."""
     rows = []
-    for model in block["models"]:
-        for method, summary in block["methods"].items():
-            profile = read_json(paths.profile(str(root), model, summary["profiled"]))["sizes"][size]
-            rows += [
-                {
-                    "model": model,
-                    "method": method,
-                    "params": profile["params"],
-                    "macs": profile["macs"],
-                    **row,
-                }
-                for row in profile["rows"]
-            ]
+    for path, network in _profiles(block, root):
+        profile = read_json(path)["sizes"][size]
+        names = {"model": network["model"], "method": network["method"]}
+        rows += [{**names, "params": profile["params"], "macs": profile["macs"], **row} for row in profile["rows"]]
     columns = ["model", "method", "params", "macs", "runtime", "batch", "images_per_second", "latency_ms"]
     return pd.DataFrame(rows)[columns]
 
 
-def _profiles(block: dict, root: Path) -> list[str]:
-    methods = block["methods"].values()
-    return [paths.profile(str(root), model, method["profiled"]) for model in block["models"] for method in methods]
+def _profiles(block: dict, root: Path) -> list[tuple[str, dict]]:
+    methods = block["methods"]
+    return [
+        (paths.profile(str(root), network["model"], methods[network["method"]]["profiled"]), network)
+        for network in block["networks"]
+    ]
 
 
 def comparisons(errors: pd.DataFrame, block: dict) -> pd.DataFrame:
@@ -131,7 +125,9 @@ def comparisons(errors: pd.DataFrame, block: dict) -> pd.DataFrame:
     networks = errors[errors.model != MEAN]
     for (train, test, model), group in networks.groupby(["train", "test", "model"], sort=False):
         subjects = {name: subject_means(part) for name, part in group.groupby("method")}
-        for method in others:
+        for method in others if baseline in subjects else []:
+            if method not in subjects:
+                continue
             result = paired_comparison(subjects[method], subjects[baseline], **block["statistics"])
             rows.append(
                 {

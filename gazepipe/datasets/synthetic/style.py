@@ -93,10 +93,10 @@ def wild(rng: np.random.Generator) -> tuple[Light, Photometry]:
     level = ambient + 0.35 * strength * np.cos(azimuth) + 0.4 * screen
     gain = np.exp(rng.normal(0, 0.06, 3) + rng.normal(0, 0.2)) * 0.72 / level
     photometry = Photometry(
-        blur=float(abs(rng.normal(0.4, 0.35))),
+        blur=float(abs(rng.normal(0.35, 0.3))),
         gain=gain.astype(np.float32),
-        noise=float(rng.uniform(1.0, 5.0)),
-        jpeg=int(rng.integers(55, 93)),
+        noise=float(rng.uniform(1.0, 4.0)),
+        jpeg=int(rng.integers(65, 96)),
     )
     return light, photometry
 

@@ -202,7 +202,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 def _traits(rng: np.random.Generator) -> tuple[_Traits, float]:
     tone = rng.beta(1.2, 1.6) * (len(SKIN) - 1)
     female = bool(rng.random() < 0.5)
-    nose_length = _normal(rng, 47, 3.5)
+    nose_length = _normal(rng, 47, 2.5)
     traits = _Traits(
         eye_x=_normal(rng, 63, 3.2) / 2,
         nose_length=nose_length,
@@ -290,11 +290,11 @@ def _eyes(rng: np.random.Generator, traits: _Traits, height: np.ndarray) -> Eyes
         iris_texture=_iris_texture(rng),
         sclera_rgb=np.float32([0.74, 0.70, 0.66]) * np.float32(_normal(rng, 1, 0.07)),
         half_width=_normal(rng, 14.6, 0.8),
-        upper=_normal(rng, 4.9, 0.8),
-        lower=_normal(rng, 5.0, 0.5),
+        upper=_normal(rng, 4.9, 0.4),
+        lower=_normal(rng, 5.0, 0.3),
         tilt=float(np.radians(_normal(rng, 4, 3))),
-        upper_follow=_normal(rng, 0.88, 0.07),
-        lower_follow=_normal(rng, 0.4, 0.08),
+        upper_follow=_normal(rng, 0.88, 0.04),
+        lower_follow=_normal(rng, 0.4, 0.05),
         lash=_normal(rng, 1, 0.25) + 0.5 * traits.makeup,
         lash_phase=float(rng.uniform(0, 6)),
     )
