@@ -31,6 +31,7 @@ from gazepipe.io import atomic
 STREAM = 2  # tells this layout's random streams from Columbia's
 GLASSES_SHARE = (5, 15)
 DISTANCE_MM = (420.0, 700.0)
+HEAD_SD_DEG = (3.0, 10.0)  # pitch, yaw; the pitch of a head hides the pitch of its eyes, so it stays small
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ def draw_subject(folder: Path, index: int, block: dict) -> None:
 
 def sample_geometry(subject: Subject, rng: np.random.Generator, size: int) -> Sample:
     """Draw a head pose, a distance and a gaze; the head's roll is already cancelled."""
-    head_pitch, head_yaw = np.radians(rng.normal((3.0, 0.0), (8.0, 10.0)))
-    rotation = head_rotation(head_pitch, head_yaw)
+    head_pitch, head_yaw = rng.normal((3.0, 0.0), HEAD_SD_DEG)
+    rotation = head_rotation(*np.radians([head_pitch, head_yaw]))
     pitch = np.clip(rng.normal(-9.0, 6.5), -26, 8)
-    yaw = np.clip(rng.normal(0.0, 10.0) - 0.35 * np.degrees(head_yaw), -27, 27)
+    yaw = np.clip(rng.normal(0.0, 10.0) - 0.35 * head_yaw, -27, 27)
     gaze = np.radians([pitch, yaw])
     distance = rng.uniform(*DISTANCE_MM)
     centre = np.array([0.0, 0.0, distance])

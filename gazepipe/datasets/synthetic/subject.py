@@ -202,12 +202,12 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 def _traits(rng: np.random.Generator) -> tuple[_Traits, float]:
     tone = rng.beta(1.2, 1.6) * (len(SKIN) - 1)
     female = bool(rng.random() < 0.5)
-    nose_length = _normal(rng, 47, 2.5)
+    nose_length = _normal(rng, 47, 2.0)
     traits = _Traits(
         eye_x=_normal(rng, 63, 3.2) / 2,
         nose_length=nose_length,
         nose_width=_normal(rng, 8.5, 1.2),
-        mouth_y=nose_length + _normal(rng, 22, 2),
+        mouth_y=_normal(rng, 69, 1.2),
         mouth_width=_normal(rng, 25, 2.2),
         upper_lip=_normal(rng, 5.5, 1.2),
         lower_lip=_normal(rng, 7.5, 1.3),
@@ -290,9 +290,9 @@ def _eyes(rng: np.random.Generator, traits: _Traits, height: np.ndarray) -> Eyes
         iris_texture=_iris_texture(rng),
         sclera_rgb=np.float32([0.74, 0.70, 0.66]) * np.float32(_normal(rng, 1, 0.07)),
         half_width=_normal(rng, 14.6, 0.8),
-        upper=_normal(rng, 4.9, 0.4),
-        lower=_normal(rng, 5.0, 0.3),
-        tilt=float(np.radians(_normal(rng, 4, 3))),
+        upper=_normal(rng, 4.9, 0.25),
+        lower=_normal(rng, 5.0, 0.2),
+        tilt=float(np.radians(_normal(rng, 4, 2))),
         upper_follow=_normal(rng, 0.88, 0.04),
         lower_follow=_normal(rng, 0.4, 0.05),
         lash=_normal(rng, 1, 0.25) + 0.5 * traits.makeup,
@@ -456,7 +456,7 @@ def _glasses(rng: np.random.Generator) -> Glasses:
     return Glasses(
         half_width=float(rng.uniform(23, 27)),
         half_height=float(rng.uniform(16, 21)),
-        thickness=float(rng.uniform(1.0, 2.4)),
+        thickness=float(rng.uniform(0.8, 1.8)),
         exponent=float(rng.uniform(2, 4)),
         rgb=(np.float32(rng.uniform(0.01, 0.1)) * rng.uniform(0.5, 1.5, 3)).astype(np.float32),
         lens=float(rng.uniform(0.01, 0.05)),
