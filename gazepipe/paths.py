@@ -3,6 +3,9 @@
 Every argument may also be a Snakemake wildcard such as "{fold}".
 """
 
+WILDCARDS = ("dataset", "model", "method", "fold", "seed", "test", "part")
+TABLES = ("benchmark", "cross_dataset", "efficiency", "efficiency_run_size", "comparisons")
+
 
 def results_root(run: str) -> str:
     """`results`, or `results/<run>` for a named run."""
@@ -57,3 +60,18 @@ def profile(root: str, model: str, method: str) -> str:
 def sheet(root: str, dataset: str) -> str:
     """Contact sheet of a data set."""
     return f"{root}/figures/{dataset}.png"
+
+
+def tables(root: str) -> list[str]:
+    """The page of tables and its CSV files."""
+    return [f"{root}/tables.md", *(f"{root}/tables/{name}.csv" for name in TABLES)]
+
+
+def log(root: str, stage: str, *names: str) -> str:
+    """Log of one job: `names` are the values of its wildcards, in the order of WILDCARDS."""
+    return f"{root}/logs/{'-'.join([stage, *names])}.log"
+
+
+def benchmark(root: str, stage: str, *names: str) -> str:
+    """Snakemake's record of one job's time and memory; `names` as in `log`."""
+    return f"{root}/benchmarks/{'-'.join([stage, *names])}.tsv"

@@ -5,6 +5,7 @@ job's own source and of the keys below it. Rules hand both to Snakemake as param
 changes: file times never matter.
 """
 
+import os
 from dataclasses import dataclass
 from functools import cache
 
@@ -233,7 +234,8 @@ class Plan:
                     Job.of("prepare", dataset=test),
                 ]
             case "tables", _:
-                return self.table_jobs()
+                sheets = [Job.of("sheet", dataset=dataset) for dataset in self.config.benchmark.datasets]
+                return self.table_jobs() + sheets
         return []
 
     def parts(self, dataset: str) -> range:
@@ -275,14 +277,59 @@ class Plan:
                     ]
         return jobs
 
-    def output(self, job: Job) -> str:
-        """The main result file of a job that the tables read."""
+    def outputs(self, job: Job) -> list[str]:
+        """Declared result files of a job, the one that others read first."""
         wildcards = dict(job.wildcards)
         match job.stage:
-            case "profile":
-                return paths.profile(self.root, **wildcards)
+            case "fetch":
+                return [paths.receipt(self.config.run, **wildcards)]
+            case "prepare_part":
+                return [paths.part(self.root, wildcards["dataset"], wildcards["part"])]
+            case "prepare":
+                return [paths.store(self.root, **wildcards), paths.rejected(self.root, **wildcards)]
+            case "split":
+                return [paths.split(self.root, **wildcards)]
+            case "sheet":
+                return [paths.sheet(self.root, **wildcards)]
+            case "train":
+                folder = paths.run_folder(self.root, **wildcards)
+                return [f"{folder}/{name}" for name in ("model.safetensors", "history.csv", "run.json")]
             case "predict":
-                return paths.prediction(self.root, **wildcards)
+                return [paths.prediction(self.root, **wildcards)]
             case "predict_mean":
-                return paths.prediction(self.root, model=MEAN_MODEL, method=NO_METHOD, **wildcards)
+                return [paths.prediction(self.root, model=MEAN_MODEL, method=NO_METHOD, **wildcards)]
+            case "profile":
+                return [paths.profile(self.root, **wildcards)]
+            case "tables":
+                return paths.tables(self.root)
         raise KeyError(job.stage)
+
+    def settle_times(self) -> None:
+        """Give every result that is older than what it was made from the time of the latter.
+
+        Snakemake reruns a job whose input is newer than its output. Keys already decide what reruns, so after a copy, a
+        clone or a `touch` such an order of times means nothing. Results that may not be changed are left alone.
+        """
+        self._settle(Job.of("tables"), {})
+
+    def _settle(self, job: Job, settled: dict[Job, int]) -> int:
+        if job not in settled:
+            upstream = self.upstream(job.stage, **dict(job.wildcards))
+            newest = max((self._settle(each, settled) for each in upstream), default=0)
+            names = [dict(job.wildcards)[name] for name in paths.WILDCARDS if name in dict(job.wildcards)]
+            # Snakemake counts a job's benchmark record among its outputs.
+            for path in [*self.outputs(job), paths.benchmark(self.root, job.stage, *names)]:
+                newest = max(newest, _not_older(path, newest))
+            settled[job] = newest
+        return settled[job]
+
+
+def _not_older(path: str, than_ns: int) -> int:
+    """The file's time in ns after it was raised to `than_ns`; 0 without such a file."""
+    try:
+        time_ns = os.stat(path).st_mtime_ns
+        if time_ns < than_ns:
+            os.utime(path, ns=(than_ns, than_ns))
+        return max(time_ns, than_ns)
+    except OSError:
+        return 0

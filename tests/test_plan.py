@@ -1,9 +1,11 @@
 import copy
+import os
+from pathlib import Path
 
 import pytest
 
 from gazepipe import config
-from gazepipe.plan import Plan
+from gazepipe.plan import Job, Plan
 
 
 @pytest.fixture
@@ -73,11 +75,27 @@ def test_table_jobs_are_the_whole_selection(raw):
     networks = len(chosen.models) * len(chosen.methods) * len(chosen.seeds)
     tests = len(chosen.datasets)
     assert len(jobs) == len(set(jobs)) == len(chosen.models) + folds * tests * (networks + 1)
-    outputs = [plan.output(job) for job in jobs]
+    outputs = [plan.outputs(job)[0] for job in jobs]
     assert len(set(outputs)) == len(outputs)
 
 
 def test_a_named_run_has_folders_of_its_own(raw):
     plan = Plan(config.load({**raw, "run": "other"}))
-    assert all(plan.output(job).startswith("results/other/") for job in plan.table_jobs())
+    assert all(plan.outputs(job)[0].startswith("results/other/") for job in plan.table_jobs())
     assert plan.block("fetch", dataset="columbia-drawn")["folder"] == "data/other/raw/columbia-drawn"
+
+
+def test_times_are_brought_in_line_and_otherwise_left_alone(raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = Plan(config.load(raw))
+    run = {"dataset": "columbia-drawn", "model": "resnet18", "method": "base", "fold": "0", "seed": "0"}
+    store, weights = (
+        Path(plan.outputs(job)[0]) for job in (Job.of("prepare", dataset="columbia-drawn"), Job.of("train", **run))
+    )
+    predictions = Path(plan.outputs(Job.of("predict", **run, test="columbia-drawn"))[0])
+    for path, seconds in ((store, 300), (weights, 100), (predictions, 400)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (seconds, seconds))
+    plan.settle_times()
+    assert [path.stat().st_mtime for path in (store, weights, predictions)] == [300, 300, 400]

@@ -27,9 +27,9 @@ def results(repository, tmp_path):
             row = {"runtime": "eager", "batch": 1, "images_per_second": 50.0, "latency_ms": 20.0}
             size = {"model": {}, "params": 1_000_000, "macs": 2_000_000_000, "rows": [row]}
             profile = {"sizes": {"paper": size, "run": size}, "threads": 2, "machine": {"cpu": "a cpu", "cores": 2}}
-            write_json(plan.output(job), profile)
+            write_json(plan.outputs(job)[0], profile)
             continue
-        write_predictions(plan.output(job), wildcards)
+        write_predictions(plan.outputs(job)[0], wildcards)
     return plan, tmp_path / "results" / "tables.md"
 
 
@@ -114,8 +114,8 @@ def test_same_inputs_same_bytes(results):
 def test_a_damaged_prediction_is_named(results):
     plan, out = results
     job = next(job for job in plan.table_jobs() if job.stage == "predict")
-    with open(plan.output(job), "a") as file:
+    with open(plan.outputs(job)[0], "a") as file:
         file.write("s,0.1,nan,0.1,0.1\n")
-    with pytest.raises(UserError, match=plan.output(job)):
+    with pytest.raises(UserError, match=plan.outputs(job)[0]):
         tables.write_tables(plan.block("tables"), out)
     assert not out.exists()

@@ -13,6 +13,9 @@ except UserError as error:
     # Past Snakemake's own handler, which would print a traceback and leave with status 1.
     os._exit(2)
 
+# Keys hold all that a job depends on. File times, which a copy, a clone or a touch changes, are brought in line with them.
+PLAN.settle_times()
+
 RESULTS = PLAN.root
 RUN = PLAN.config.run
 ENVIRONMENT = "../../envs/cpu.yaml"
@@ -69,4 +72,4 @@ def prepared_parts(wildcards):
 
 
 def table_inputs(wildcards):
-    return [PLAN.output(job) for job in PLAN.table_jobs()]
+    return [PLAN.outputs(job)[0] for job in PLAN.table_jobs()]

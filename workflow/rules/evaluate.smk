@@ -7,9 +7,9 @@ rule predict:
     output:
         predictions=paths.prediction(RESULTS, "{dataset}", "{model}", "{method}", "{fold}", "{seed}", "{test}"),
     log:
-        f"{RESULTS}/logs/predict/{RUN_NAME}-on-{{test}}.log",
+        paths.log(RESULTS, "predict", "{dataset}", "{model}", "{method}", "{fold}", "{seed}", "{test}"),
     benchmark:
-        f"{RESULTS}/benchmarks/predict/{RUN_NAME}-on-{{test}}.tsv"
+        paths.benchmark(RESULTS, "predict", "{dataset}", "{model}", "{method}", "{fold}", "{seed}", "{test}")
     conda:
         ENVIRONMENT
     threads: PLAN.config.training.threads
@@ -33,9 +33,9 @@ rule predict_mean:
     output:
         predictions=paths.prediction(RESULTS, "{dataset}", "mean", "none", "{fold}", "{seed}", "{test}"),
     log:
-        f"{RESULTS}/logs/predict_mean/{{dataset}}-fold{{fold}}-seed{{seed}}-on-{{test}}.log",
+        paths.log(RESULTS, "predict_mean", "{dataset}", "{fold}", "{seed}", "{test}"),
     benchmark:
-        f"{RESULTS}/benchmarks/predict_mean/{{dataset}}-fold{{fold}}-seed{{seed}}-on-{{test}}.tsv"
+        paths.benchmark(RESULTS, "predict_mean", "{dataset}", "{fold}", "{seed}", "{test}")
     conda:
         ENVIRONMENT
     threads: 1

@@ -3,9 +3,9 @@ rule fetch:
     output:
         receipt=paths.receipt(RUN, "{dataset}"),
     log:
-        f"{RESULTS}/logs/fetch/{{dataset}}.log",
+        paths.log(RESULTS, "fetch", "{dataset}"),
     benchmark:
-        f"{RESULTS}/benchmarks/fetch/{{dataset}}.tsv"
+        paths.benchmark(RESULTS, "fetch", "{dataset}")
     conda:
         ENVIRONMENT
     threads: 1

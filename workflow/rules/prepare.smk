@@ -5,9 +5,9 @@ rule prepare_part:
     output:
         part=temp(paths.part(RESULTS, "{dataset}", "{part}")),
     log:
-        f"{RESULTS}/logs/prepare_part/{{dataset}}-{{part}}.log",
+        paths.log(RESULTS, "prepare_part", "{dataset}", "{part}"),
     benchmark:
-        f"{RESULTS}/benchmarks/prepare_part/{{dataset}}-{{part}}.tsv"
+        paths.benchmark(RESULTS, "prepare_part", "{dataset}", "{part}")
     conda:
         ENVIRONMENT
     threads: 1
@@ -29,9 +29,9 @@ rule prepare:
         store=paths.store(RESULTS, "{dataset}"),
         rejected=paths.rejected(RESULTS, "{dataset}"),
     log:
-        f"{RESULTS}/logs/prepare/{{dataset}}.log",
+        paths.log(RESULTS, "prepare", "{dataset}"),
     benchmark:
-        f"{RESULTS}/benchmarks/prepare/{{dataset}}.tsv"
+        paths.benchmark(RESULTS, "prepare", "{dataset}")
     conda:
         ENVIRONMENT
     threads: 1
@@ -53,9 +53,9 @@ rule split:
     output:
         split=paths.split(RESULTS, "{dataset}"),
     log:
-        f"{RESULTS}/logs/split/{{dataset}}.log",
+        paths.log(RESULTS, "split", "{dataset}"),
     benchmark:
-        f"{RESULTS}/benchmarks/split/{{dataset}}.tsv"
+        paths.benchmark(RESULTS, "split", "{dataset}")
     conda:
         ENVIRONMENT
     threads: 1
@@ -77,9 +77,9 @@ rule sheet:
     output:
         sheet=paths.sheet(RESULTS, "{dataset}"),
     log:
-        f"{RESULTS}/logs/sheet/{{dataset}}.log",
+        paths.log(RESULTS, "sheet", "{dataset}"),
     benchmark:
-        f"{RESULTS}/benchmarks/sheet/{{dataset}}.tsv"
+        paths.benchmark(RESULTS, "sheet", "{dataset}")
     conda:
         ENVIRONMENT
     threads: 1

@@ -3,9 +3,9 @@ rule profile:
     output:
         profile=paths.profile(RESULTS, "{model}", "{method}"),
     log:
-        f"{RESULTS}/logs/profile/{{model}}-{{method}}.log",
+        paths.log(RESULTS, "profile", "{model}", "{method}"),
     benchmark:
-        f"{RESULTS}/benchmarks/profile/{{model}}-{{method}}.tsv"
+        paths.benchmark(RESULTS, "profile", "{model}", "{method}")
     conda:
         ENVIRONMENT
     threads: 1

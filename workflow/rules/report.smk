@@ -4,16 +4,11 @@ rule tables:
         results=table_inputs,
         sheets=[paths.sheet(RESULTS, dataset) for dataset in PLAN.config.benchmark.datasets],
     output:
-        tables=f"{RESULTS}/tables.md",
-        benchmark=f"{RESULTS}/tables/benchmark.csv",
-        cross_dataset=f"{RESULTS}/tables/cross_dataset.csv",
-        efficiency=f"{RESULTS}/tables/efficiency.csv",
-        efficiency_run_size=f"{RESULTS}/tables/efficiency_run_size.csv",
-        comparisons=f"{RESULTS}/tables/comparisons.csv",
+        tables=paths.tables(RESULTS),
     log:
-        f"{RESULTS}/logs/tables.log",
+        paths.log(RESULTS, "tables"),
     benchmark:
-        f"{RESULTS}/benchmarks/tables.tsv"
+        paths.benchmark(RESULTS, "tables")
     conda:
         ENVIRONMENT
     threads: 1
@@ -24,4 +19,4 @@ rule tables:
         block=block("tables"),
         key=key("tables"),
     shell:
-        "gazepipe tables --block {params.block:q} --out {output.tables} 2> {log}"
+        "gazepipe tables --block {params.block:q} --out {output.tables[0]} 2> {log}"

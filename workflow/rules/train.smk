@@ -1,5 +1,4 @@
 RUN_FOLDER = paths.run_folder(RESULTS, "{dataset}", "{model}", "{method}", "{fold}", "{seed}")
-RUN_NAME = "{dataset}-{model}-{method}-fold{fold}-seed{seed}"
 
 
 rule train:
@@ -14,9 +13,9 @@ rule train:
         history=f"{RUN_FOLDER}/history.csv",
         record=f"{RUN_FOLDER}/run.json",
     log:
-        f"{RESULTS}/logs/train/{RUN_NAME}.log",
+        paths.log(RESULTS, "train", "{dataset}", "{model}", "{method}", "{fold}", "{seed}"),
     benchmark:
-        f"{RESULTS}/benchmarks/train/{RUN_NAME}.tsv"
+        paths.benchmark(RESULTS, "train", "{dataset}", "{model}", "{method}", "{fold}", "{seed}")
     conda:
         ENVIRONMENT
     threads: PLAN.config.training.threads

@@ -1,0 +1,178 @@
+"""The real workflow, run once on the smallest drawn data, then asked what each kind of change would run again."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+TINY = """
+run: ""
+benchmark:
+  models: [resnet18]
+  methods: [base, kd, kd_prune]
+  folds: {columbia-drawn: [1], mpiifacegaze-drawn: [0]}
+datasets:
+  columbia-drawn: {subjects: 5, parts: 2, source: {drawn: {scale: 0.125}}}
+  mpiifacegaze-drawn: {subjects: 3, parts: 1, source: {drawn: {images: 6, size: 128}}}
+models: {resnet18: {width: 0.0625}}
+training: {epochs: 1}
+methods: {kd_prune: {rebirth: {generations: 1, epochs: 1}}}
+profiling: {batches: [1], seconds: 0.05}
+statistics: {resamples: 1000}
+"""
+SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "config.yaml", "envs", "pyproject.toml")
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml", *arguments]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("PYTHONPATH", None)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+
+
+def would_run(folder: Path) -> dict[str, int]:
+    """Jobs per rule of a dry run."""
+    done = snakemake(folder, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    table = re.search(r"^job\s+count\n-.*\n((?:\w+\s+\d+\n)+)", done.stdout + done.stderr, re.MULTILINE)
+    if table is None:
+        assert "Nothing to be done" in done.stdout + done.stderr
+        return {}
+    jobs = {name: int(count) for name, count in (line.split() for line in table[1].splitlines())}
+    return {name: count for name, count in jobs.items() if name not in ("total", "all")}
+
+
+def copy_source(repository: Path, folder: Path) -> Path:
+    for name in SOURCE:
+        source = repository / name
+        copier = shutil.copytree if source.is_dir() else shutil.copy
+        options = {"ignore": shutil.ignore_patterns("__pycache__")} if source.is_dir() else {}
+        copier(source, folder / name, **options)
+    (folder / "tiny.yaml").write_text(TINY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(repository, tmp_path_factory) -> Path:
+    """A folder in which the tiny workflow has run from nothing."""
+    folder = copy_source(repository, tmp_path_factory.mktemp("workflow"))
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+@pytest.fixture
+def clone(finished, tmp_path) -> Path:
+    """A copy of the finished folder that a test may change; with `cp`, so every file is newer than it was."""
+    shutil.copytree(finished, tmp_path / "clone", copy_function=shutil.copyfile)
+    return tmp_path / "clone"
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_one_command_gives_the_tables(finished):
+    page = (finished / "results/tables.md").read_text()
+    assert all(f"## {title}" in page for title in ("Benchmark", "Cross-dataset", "Inference speed"))
+    benchmark = pd.read_csv(finished / "results/tables/benchmark.csv")
+    assert set(zip(benchmark.dataset, benchmark.method, strict=True)) == {
+        (dataset, method)
+        for dataset in ("columbia-drawn", "mpiifacegaze-drawn")
+        for method in ("none", "base", "kd", "kd_prune")
+    }
+    assert benchmark.error_deg.between(1, 60).all()
+    assert benchmark[benchmark.dataset == "columbia-drawn"].n_subjects.eq(2).all()
+    cross = pd.read_csv(finished / "results/tables/cross_dataset.csv")
+    assert cross[cross.test == "columbia-drawn"].n_subjects.eq(5).all()
+    for name in ("columbia-drawn", "mpiifacegaze-drawn"):
+        assert (finished / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (finished / f"results/data/{name}.rejected.csv").read_text().startswith("subject,frame,reason")
+    assert len(list((finished / "data/raw/columbia-drawn").glob("*/*.jpg"))) == 5 * 5 * 21
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert would_run(finished) == {}
+
+
+def test_a_fresh_clone_with_copied_results_reruns_nothing(clone):
+    assert would_run(clone) == {}
+
+
+def test_a_clone_without_snakemakes_records_reruns_nothing(clone):
+    shutil.rmtree(clone / ".snakemake")
+    assert would_run(clone) == {}
+
+
+def test_touched_files_rerun_nothing(clone):
+    for pattern in ("gazepipe/**/*.py", "results/data/*.h5", "data/raw/*.json", "config.yaml", "results/runs/**/*"):
+        for path in clone.glob(pattern):
+            path.touch()
+    assert would_run(clone) == {}
+
+
+def test_a_comment_in_a_loss_reruns_nothing(clone):
+    losses = clone / "gazepipe/training/losses.py"
+    losses.write_text(losses.read_text() + "\n# only a comment\n")
+    assert would_run(clone) == {}
+
+
+def test_a_changed_loss_reruns_training_and_what_follows(clone):
+    losses = clone / "gazepipe/training/losses.py"
+    losses.write_text(losses.read_text() + "\nANOTHER = 1\n")
+    assert would_run(clone) == {"train": 6, "predict": 12, "tables": 1}
+
+
+def test_a_changed_table_format_reruns_the_tables(clone):
+    edit(clone / "gazepipe/report/markdown.py", "# gazepipe benchmark", "# Another title")
+    assert would_run(clone) == {"tables": 1}
+
+
+def test_another_learning_rate_reruns_that_method_and_its_dependants(clone):
+    edit(clone / "tiny.yaml", "methods: {kd_prune", "methods: {kd: {training: {learning_rate: 0.01}}, kd_prune")
+    assert would_run(clone) == {"train": 4, "predict": 8, "tables": 1}
+
+
+def test_changed_rebirth_source_reruns_only_its_methods(clone):
+    rebirth = clone / "gazepipe/compression/rebirth.py"
+    rebirth.write_text(rebirth.read_text() + "\nANOTHER = 1\n")
+    assert would_run(clone) == {"train": 2, "predict": 4, "tables": 1}
+
+
+def test_a_deleted_result_is_made_again_to_the_byte(clone):
+    run = clone / "results/runs/columbia-drawn/resnet18/kd_prune/fold1/seed0/model.safetensors"
+    predictions = clone / "results/predictions/columbia-drawn/resnet18/kd_prune/fold1/seed0/columbia-drawn.csv"
+    before = run.read_bytes(), predictions.read_bytes()
+    run.unlink()
+    predictions.unlink()
+    done = snakemake(clone, "--", str(predictions.relative_to(clone)))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (run.read_bytes(), predictions.read_bytes()) == before
+
+
+def test_a_mistake_in_the_configuration_is_one_line_and_status_2(clone):
+    edit(clone / "tiny.yaml", "models: {resnet18: {width: 0.0625}}", "models: {resnet18: {witdh: 0.0625}}")
+    done = snakemake(clone)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    lines = [line for line in lines if line and not line.startswith(("Config file", "Using workflow specific profile"))]
+    assert lines == ["configuration: models.resnet18.witdh: unknown key with value 0.0625; did you mean 'width'?"]
+
+
+def test_a_missing_subject_stops_the_run_and_is_named(clone):
+    shutil.rmtree(clone / "data/raw/columbia-drawn/0003")
+    (clone / "results/data/columbia-drawn.h5").unlink()
+    done = snakemake(clone, "--", "results/data/columbia-drawn.h5")
+    assert done.returncode != 0
+    assert "0003: the subject's folder is missing" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (clone / "results/data/columbia-drawn.h5").exists()
