@@ -90,12 +90,13 @@ class Dataset(Block):
 class Augmentation(Block):
     """At most one operation per sample, drawn by these weights; with 1 minus their sum, none (see training.augment)."""
 
-    crop: Share = 0.08
-    flip: Share = 0.08
-    blur: Share = 0.05
-    sharpness: Share = 0.05
-    mixup: Share = 0.05
-    pairs: Share = 0.08
+    crop: Share = 0.05
+    flip: Share = 0.25
+    blur: Share = 0.04
+    sharpness: Share = 0.04
+    mixup: Share = 0.04
+    pairs: Share = 0.05
+    shift: Annotated[float, Field(ge=0, le=0.2)] = 0.025
     brightness: NonNegative = 0.2
     contrast: NonNegative = 0.2
     noise: NonNegative = 0.02

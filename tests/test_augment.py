@@ -163,3 +163,13 @@ def test_brightness_contrast_and_noise(batch):
     deviation = (noisy - images).flatten(1).std(dim=1)
     assert np.ptp(deviation.numpy()) > 0.03
     assert deviation.max() < 0.06
+
+
+def test_shift_moves_whole_images_and_repeats_their_edges():
+    image = torch.arange(6 * 10, dtype=torch.float32).reshape(1, 1, 6, 10).repeat(200, 1, 1, 1)
+    moved = augmentation.shifted(image, 0.2, torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(image[:1], (2, 2, 2, 2), mode="replicate")[0, 0]
+    windows = {tuple(padded[y : y + 6, x : x + 10].flatten().tolist()): (y, x) for y in range(5) for x in range(5)}
+    found = [windows[tuple(one.flatten().tolist())] for one in moved]
+    assert len(set(found)) == 25
+    assert torch.equal(augmentation.shifted(image, 0.0, torch.Generator()), image)

@@ -1,17 +1,21 @@
 """Folds over subjects: who is tested, who chooses the epoch, who trains; nobody has two roles in a fold."""
 
+import csv
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from gazepipe.errors import UserError
 from gazepipe.io import write_text
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("fold", "subject", "role")
 ROLES = ("train", "validation", "test")
 
 # The prior work's five folds, which numbered the subjects from 0: folder 0001 is 0.
@@ -24,7 +28,7 @@ COLUMBIA_FOLDS = (
 )
 
 
-def make_split(subjects: Iterable[str], block: dict[str, Any]) -> pd.DataFrame:
+def make_split(subjects: Iterable[str], block: dict[str, Any]) -> "pd.DataFrame":
     """Table (fold, subject, role) in which every fold lists every subject once.
 
     `block` is {"protocol", "validation", "seed"} and, for k-fold, "folds". Protocols: `columbia`, the five
@@ -36,8 +40,8 @@ def make_split(subjects: Iterable[str], block: dict[str, Any]) -> pd.DataFrame:
     names = sorted(subjects)
     if not names:
         raise UserError("split: there are no subjects; prepare the data first")
-    if len(set(names)) != len(names):
-        raise UserError(f"split: subject {_first_double(names)} is listed twice; list each subject once")
+    if _double(names) is not None:
+        raise UserError(f"split: subject {_double(names)} is listed twice; list each subject once")
     rows = []
     for fold, test in _test_folds(names, block).items():
         rest = [name for name in names if name not in test]
@@ -50,60 +54,68 @@ def make_split(subjects: Iterable[str], block: dict[str, Any]) -> pd.DataFrame:
         for name in names:
             role = "test" if name in test else "validation" if name in validation else "train"
             rows.append((fold, name, role))
-    split = pd.DataFrame(rows, columns=["fold", "subject", "role"])
-    check_split(split, "split")
-    return split
+    check_rows(rows, "split")
+    import pandas as pd  # here, since every training and prediction reads a split and none needs a table
+
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def write_split(split: pd.DataFrame, path: str | Path) -> None:
-    """Write a split as CSV after `check_split`."""
-    check_split(split, path)
+def write_split(split: "pd.DataFrame", path: str | Path) -> None:
+    """Write a split as CSV after `check_rows`."""
+    rows = list(split[list(COLUMNS)].itertuples(index=False, name=None))
+    check_rows(rows, path)
     write_text(path, split.to_csv(index=False, lineterminator="\n"))
 
 
 def read_split(path: str | Path, fold: int) -> dict[str, set[str]]:
-    """Subjects of a fold by role ("train", "validation", "test"), from a CSV that passes `check_split`.
+    """Subjects of a fold by role ("train", "validation", "test"), from a CSV that passes `check_rows`.
 
     Raises UserError where the file is missing or broken, or has no such fold.
     """
     try:
-        split = pd.read_csv(path, dtype={"subject": str, "role": str}, keep_default_na=False)
+        with open(path, newline="", encoding="utf-8") as file:
+            header, *lines = csv.reader(file)
+            rows = [(int(number), subject, role) for number, subject, role in lines]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); run the split stage") from None
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise UserError(f"{path}: is not a split table ({error}); delete it and split again") from None
-    check_split(split, path)
-    rows = split[split["fold"] == fold]
-    if rows.empty:
-        present = ", ".join(map(str, sorted(split["fold"].unique())))
+    if tuple(header) != COLUMNS:
+        raise UserError(f"{path}: columns are {', '.join(header)}; delete it and split again")
+    check_rows(rows, path)
+    here = [(subject, role) for number, subject, role in rows if number == fold]
+    if not here:
+        present = ", ".join(map(str, sorted({number for number, _, _ in rows})))
         raise UserError(f"{path}: has no fold {fold}; folds with subjects: {present}")
-    return {role: set(rows.loc[rows["role"] == role, "subject"]) for role in ROLES}
+    return {role: {subject for subject, own in here if own == role} for role in ROLES}
 
 
-def check_split(split: pd.DataFrame, source: str | Path) -> None:
+def check_rows(rows: Sequence[tuple[int, str, str]], source: str | Path) -> None:
     """Raise UserError, naming `source`, unless every fold gives each subject one role and no role is empty.
 
-    No subject may be tested in two folds either.
+    `rows` are (fold, subject, role). No subject may be tested in two folds either.
     """
     mend = "delete it and split again"
-    if list(split.columns) != ["fold", "subject", "role"] or split.empty:
-        raise UserError(f"{source}: columns are {', '.join(map(str, split.columns))}; {mend}")
-    unknown = set(split["role"]) - set(ROLES)
+    if not rows:
+        raise UserError(f"{source}: holds no subject; {mend}")
+    unknown = {role for _, _, role in rows} - set(ROLES)
     if unknown:
         raise UserError(f"{source}: unknown role {min(unknown)!r}; {mend}")
-    everyone = set(split["subject"])
-    for fold, rows in split.groupby("fold"):
-        if rows["subject"].duplicated().any():
-            double = rows.loc[rows["subject"].duplicated(), "subject"].iloc[0]
+    everyone = {subject for _, subject, _ in rows}
+    for fold in sorted({number for number, _, _ in rows}):
+        here = [(subject, role) for number, subject, role in rows if number == fold]
+        double = _double([subject for subject, _ in here])
+        if double is not None:
             raise UserError(f"{source}: fold {fold} lists subject {double} twice; {mend}")
-        if set(rows["subject"]) != everyone:
-            raise UserError(f"{source}: fold {fold} lacks subject {min(everyone - set(rows['subject']))}; {mend}")
-        empty = [role for role in ROLES if role not in set(rows["role"])]
+        missing = everyone - {subject for subject, _ in here}
+        if missing:
+            raise UserError(f"{source}: fold {fold} lacks subject {min(missing)}; {mend}")
+        empty = [role for role in ROLES if role not in {own for _, own in here}]
         if empty:
             raise UserError(f"{source}: fold {fold} has no {empty[0]} subject; {mend}")
-    tested = split.loc[split["role"] == "test", "subject"]
-    if tested.duplicated().any():
-        raise UserError(f"{source}: subject {tested[tested.duplicated()].iloc[0]} is tested in two folds; {mend}")
+    double = _double([subject for _, subject, role in rows if role == "test"])
+    if double is not None:
+        raise UserError(f"{source}: subject {double} is tested in two folds; {mend}")
 
 
 def _test_folds(names: Sequence[str], block: dict[str, Any]) -> dict[int, set[str]]:
@@ -138,5 +150,7 @@ def _draw_validation(rest: Sequence[str], share: float, seed: int, fold: int) ->
     return {rest[i] for i in chosen}
 
 
-def _first_double(names: Sequence[str]) -> str:
-    return next(name for name, following in pairwise(names) if name == following)
+def _double(names: Sequence[str]) -> str | None:
+    """The first name, in order, that stands there twice."""
+    ordered = sorted(names)
+    return next((name for name, following in pairwise(ordered) if name == following), None)

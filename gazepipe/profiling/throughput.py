@@ -34,7 +34,7 @@ def measure_interleaved(
     """Latency of each model, or function of a float32 batch [B, C, H, W], for every batch size.
 
     Models take turns in rounds, so that a machine that slows down meanwhile slows all of them alike; each
-    turn starts with a call that is not timed. `seconds` is the time for one model and batch size, warm-up
+    turn, where there are several, starts with a call that is not timed. `seconds` is the time for one model and batch size, warm-up
     apart. Images are random and fixed. Networks run in eval mode on the device where they lie, under
     inference mode with `threads` threads.
 
@@ -52,7 +52,8 @@ def measure_interleaved(
             for _ in range(ROUNDS):
                 for name, run in runs.items():
                     next(progress)
-                    run(batch)
+                    if len(runs) > 1:
+                        run(batch)  # brings this model back into the caches
                     times[name] += [run(batch) for _ in range(calls[name])]
             for name in models:
                 results[name].append({"runtime": runtime, "batch": batch, **_summary(times[name], batch)})

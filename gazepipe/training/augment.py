@@ -27,7 +27,8 @@ def augment(
     `config` holds the share of samples that get `crop` (random resized crop, area 0.8-0.95, aspect 0.9-1.1),
     `flip` (horizontal; yaw changes its sign), `blur` (5x5 Gaussian, sigma 0.9-1.3 px), `sharpness` (factor
     0.8-4.8), `mixup` (mean of a sharpened copy and a 0.95-0.98 crop of the same image) and `pairs` (two
-    different ones of these), of sum at most 1; and for all samples the half-width of a factor around 1 on
+    different ones of these), of sum at most 1; and for all samples the largest `shift` along either axis as a share of the
+    width (whole pixels, edges repeated: the eyes are never found to the pixel), the half-width of a factor around 1 on
     `brightness` and on `contrast`, and the largest standard deviation of pixel `noise`. A missing key is 0.
     Only `flip` changes a label.
     """
@@ -43,7 +44,21 @@ def augment(
             target[rows, 1] = -target[rows, 1]
         else:
             images[rows] = _APPLY[name](images[rows], generator)
-    return photometric(images, config, generator), target
+    return photometric(shifted(images, config.get("shift", 0.0), generator), config, generator), target
+
+
+def shifted(images: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Images [B, V, H, W] each moved by up to `share` of the width, in whole pixels along both axes; edges repeat."""
+    reach = round(share * images.shape[-1])
+    if reach == 0:
+        return images
+    count, views, height, width = images.shape
+    moved = torch.randint(-reach, reach + 1, (2, count), generator=generator).to(images.device)
+    rows = (torch.arange(height, device=images.device) + moved[0][:, None]).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + moved[1][:, None]).clamp(0, width - 1)
+    places = rows[:, :, None] * width + columns[:, None, :]
+    places = places.reshape(count, 1, height * width).expand(-1, views, -1)
+    return images.reshape(count, views, -1).gather(2, places).reshape(images.shape)
 
 
 def draw_plan(count: int, config: dict, generator: torch.Generator) -> torch.Tensor:
