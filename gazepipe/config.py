@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gazepipe.datasets.splits import COLUMBIA_FOLDS
 from gazepipe.errors import UserError
 from gazepipe.models import model_module
 
@@ -241,7 +242,6 @@ RESERVED_RUNS = {
     "logs",
     "benchmarks",
 }
-COLUMBIA_FOLDS = 5
 
 
 def load(raw: dict[str, Any]) -> Config:
@@ -278,21 +278,22 @@ def _merge_training(base: Training, override: dict[str, Any], location: tuple[st
         raise UserError(_explain(error, Training, location)) from None
 
 
-def fold_count(dataset: Dataset) -> int:
-    """Number of folds that the data set's protocol makes."""
+def fold_numbers(dataset: Dataset) -> list[int]:
+    """The folds that the data set's protocol makes; of Columbia's five, those with one of the subjects present."""
     match dataset.split.protocol:
         case "columbia":
-            return COLUMBIA_FOLDS
+            present = range(dataset.subjects)
+            return [fold for fold, numbers in enumerate(COLUMBIA_FOLDS) if set(numbers) & set(present)]
         case "leave-one-out":
-            return dataset.subjects
+            return list(range(dataset.subjects))
         case _:
             assert dataset.split.folds is not None
-            return dataset.split.folds
+            return list(range(dataset.split.folds))
 
 
 def folds(config: Config, dataset: str) -> list[int]:
     """The selected folds of a data set."""
-    return config.benchmark.folds.get(dataset) or list(range(fold_count(config.datasets[dataset])))
+    return config.benchmark.folds.get(dataset) or fold_numbers(config.datasets[dataset])
 
 
 def networks(config: Config) -> list[tuple[str, str]]:
@@ -358,11 +359,13 @@ def _check_selection(config: Config) -> None:
     for dataset, numbers in chosen.folds.items():
         _known("benchmark.folds", dataset, config.datasets)
         _no_duplicates(f"benchmark.folds.{dataset}", numbers)
-        last = fold_count(config.datasets[dataset]) - 1
+        valid = fold_numbers(config.datasets[dataset])
         for number in numbers:
-            if number > last:
+            if number not in valid:
+                nearest = min(valid, key=lambda fold: abs(fold - number))
                 raise UserError(
-                    f"configuration: benchmark.folds.{dataset}: {number} is out of range; the last fold is {last}"
+                    f"configuration: benchmark.folds.{dataset}: fold {number} does not exist or has no subject;"
+                    f" the nearest is {nearest} (of {', '.join(map(str, valid))})"
                 )
 
 

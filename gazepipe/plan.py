@@ -161,7 +161,7 @@ class Plan:
             "subjects": entry.subjects,
             "protocol": entry.split.protocol,
             "validation": entry.split.validation,
-            "fold_count": configuration.fold_count(entry),
+            "fold_count": len(configuration.fold_numbers(entry)),
             "folds": configuration.folds(self.config, name),
         }
 

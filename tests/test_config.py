@@ -52,7 +52,7 @@ def refusal(raw: dict, path: str, value: object) -> str:
         ("benchmark/models", ["resnet8"], ["benchmark.models", "'resnet8'", "'resnet18'"]),
         ("benchmark/datasets", [], ["benchmark.datasets"]),
         ("benchmark/seeds", [0, 0], ["benchmark.seeds", "twice"]),
-        ("benchmark/folds", {"columbia-drawn": [5]}, ["benchmark.folds.columbia-drawn", "5", "last fold is 4"]),
+        ("benchmark/folds", {"columbia-drawn": [5]}, ["benchmark.folds.columbia-drawn", "fold 5", "nearest is 4"]),
         ("benchmark/folds", {"columbia": [0]}, ["benchmark.folds", "'columbia'", "'columbia-drawn'"]),
         ("benchmark/skip", ["simvit/kd_prun"], ["benchmark.skip", "'simvit/kd_prun'", "'simvit/kd_prune'"]),
         ("models/resnet18/arch", "resnet81", ["models.resnet18.arch", "'resnet81'", "'resnet18'"]),
@@ -86,6 +86,13 @@ def test_folds_default_to_all_of_the_protocol(raw):
     assert config.folds(loaded, "columbia-drawn") == raw["benchmark"]["folds"]["columbia-drawn"]
 
 
+def test_folds_without_a_subject_do_not_exist(raw):
+    raw["datasets"]["columbia-drawn"]["subjects"] = 5
+    raw["benchmark"]["folds"] = {}
+    assert config.folds(config.load(raw), "columbia-drawn") == [1, 2, 4]
+    assert "fold 0" in refusal(raw, "benchmark/folds", {"columbia-drawn": [0]})
+
+
 def test_skipped_pairs_are_left_out(raw):
     raw["benchmark"] |= {"models": ["resnet18", "simvit"], "methods": ["base", "kd"], "skip": ["simvit/kd"]}
     pairs = [("resnet18", "base"), ("resnet18", "kd"), ("simvit", "base")]
@@ -117,3 +124,9 @@ def test_read_refuses_what_is_no_mapping(tmp_path, text):
         config.read(path)
     with pytest.raises(UserError, match="cannot be read"):
         config.read(tmp_path / "none.yaml")
+
+
+def test_the_page_of_keys_is_what_the_code_says(repository):
+    from gazepipe.reference import reference
+
+    assert (repository / "docs/configuration.md").read_text() == reference()

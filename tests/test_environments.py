@@ -21,7 +21,8 @@ def needed_to_run(repository) -> set[str]:
 
 def declared(repository) -> set[str]:
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(name for extra in extras for name in extra)]
     return {re.match(r"[A-Za-z0-9._-]+", name)[0].lower() for name in wanted}
 
 

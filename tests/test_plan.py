@@ -55,7 +55,7 @@ TRAINED = {"base", "kd", "kd_prune", "other model", "predict kd", "tables"}
         ("training/learning_rate", 0.5, TRAINED),
         ("methods/kd/training", {"learning_rate": 0.5}, {"kd", "kd_prune", "predict kd", "tables"}),
         ("methods/kd_prune/rebirth/share", 0.2, {"kd_prune", "tables"}),
-        ("models/resnet18/width", 0.25, {"base", "kd", "kd_prune", "predict kd", "profile", "tables"}),
+        ("models/resnet18/width", 0.5, {"base", "kd", "kd_prune", "predict kd", "profile", "tables"}),
         ("models/resnet10_wide/training", {"epochs": 3}, {"other model", "tables"}),
         ("profiling/seconds", 9.0, {"profile", "tables"}),
         ("statistics/seed", 9, {"tables"}),
@@ -88,7 +88,7 @@ def test_a_named_run_has_folders_of_its_own(raw):
 def test_times_are_brought_in_line_and_otherwise_left_alone(raw, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = Plan(config.load(raw))
-    run = {"dataset": "columbia-drawn", "model": "resnet18", "method": "base", "fold": "0", "seed": "0"}
+    run = {"dataset": "columbia-drawn", "model": "resnet18", "method": "base", "fold": "1", "seed": "0"}
     store, weights = (
         Path(plan.outputs(job)[0]) for job in (Job.of("prepare", dataset="columbia-drawn"), Job.of("train", **run))
     )

@@ -12,7 +12,8 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from gazepipe import slots
-folder, count, total, log, seconds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), float(sys.argv[5])
+folder, log = Path(sys.argv[1]), Path(sys.argv[4])
+count, total, seconds = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[5])
 with slots.hold(count, folder, total) as held:
     with open(log, "a") as file:
         file.write(f"+{held}\\n")
