@@ -106,20 +106,23 @@ def _fetch(args: argparse.Namespace) -> None:
 
 def _prepare_part(args: argparse.Namespace) -> None:
     """detect, normalise and cut the images of some subjects"""
-    from gazepipe.datasets.fetch import raw_folder, subject_names
-    from gazepipe.datasets.prepare import prepare_part
+    from gazepipe.datasets.fetch import raw_folder
+    from gazepipe.datasets.prepare import expected_subjects, prepare_part
 
     block = args.block
-    subjects = subject_names(block["layout"], block["subjects"])
+    layout, options = block["layout"], block["options"]
     folder = raw_folder(args.receipt)
-    prepare_part(folder, block["layout"], block["patch"], subjects, block["part"], block["parts"], args.out)
+    subjects = expected_subjects(folder, layout, block["subjects"], options)
+    prepare_part(folder, layout, block["patch"], subjects, block["part"], block["parts"], args.out, options)
 
 
 def _prepare(args: argparse.Namespace) -> None:
     """merge prepared parts into the store of a data set"""
     from gazepipe.datasets.prepare import merge
 
-    merge(args.parts, args.out, args.rejected, {"dataset": args.block["dataset"]}, args.block["max_rejected"])
+    block = args.block
+    attrs = {"dataset": block["dataset"]}
+    merge(args.parts, args.out, args.rejected, attrs, block["max_rejected"], by_day=block["by"] == "day")
 
 
 def _split(args: argparse.Namespace) -> None:

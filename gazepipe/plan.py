@@ -83,17 +83,25 @@ class Plan:
             "patch": self.config.patch.model_dump(),
             "part": int(part),
             "parts": entry.parts,
+            "options": self._options(dataset),
         }
+
+    def _options(self, dataset: str) -> dict:
+        """What the layout's reader wants to know beyond the folder."""
+        manifest = self.config.datasets[dataset].manifest
+        return {"manifest": manifest.model_dump(exclude_none=True)} if manifest else {}
 
     def _block_prepare(self, dataset: str) -> dict:
         entry = self.config.datasets[dataset]
-        return {"dataset": dataset, "max_rejected": entry.max_rejected}
+        return {"dataset": dataset, "max_rejected": entry.max_rejected, "by": entry.split.by}
 
     def _block_split(self, dataset: str) -> dict:
-        return self.config.datasets[dataset].split.model_dump(exclude_none=True)
+        # `by` is applied when the store is made: its subjects are the groups.
+        return self.config.datasets[dataset].split.model_dump(exclude_none=True, exclude={"by"})
 
     def _block_sheet(self, dataset: str) -> dict:
-        return {"dataset": dataset, "layout": self.config.datasets[dataset].layout}
+        entry = self.config.datasets[dataset]
+        return {"dataset": dataset, "layout": entry.layout, "options": self._options(dataset)}
 
     def _block_train(self, dataset: str, model: str, method: str, fold: str, seed: str) -> dict:
         node = self.config.methods[method]

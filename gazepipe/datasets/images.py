@@ -35,6 +35,14 @@ def _source_pixels_per_pixel(matrix: np.ndarray, width: int, height: int) -> flo
     return float(np.linalg.norm(corners[:, 1:] - corners[:, :1], axis=0).max())
 
 
+def resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The whole image u8 [h, w(, 3)] at another size, u8 [height, width(, 3)]; unchanged where the size is the same."""
+    if image.shape[:2] == (height, width):
+        return image
+    smaller = width * height < image.shape[0] * image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+
+
 def gray(image_bgr: np.ndarray) -> np.ndarray:
     """Image u8 [h, w] of a BGR image u8 [h, w, 3] (ITU-R BT.601 weights)."""
     return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY)
