@@ -3,6 +3,11 @@
 Every argument may also be a Snakemake wildcard such as "{fold}".
 """
 
+DOWNLOADS = "data/downloads"
+"""Archives as they were loaded, of all runs."""
+DATA_LOCK = "data-lock.json"
+"""Checksums of archives whose publisher gives none, as first seen; to be committed."""
+
 
 def results_root(run: str) -> str:
     """`results`, or `results/<run>` for a named run."""
@@ -10,7 +15,7 @@ def results_root(run: str) -> str:
 
 
 def raw_folder(run: str, dataset: str) -> str:
-    """Native layout of a drawn data set."""
+    """Native layout of a data set that is drawn or unpacked here."""
     return f"data/{run}/raw/{dataset}" if run else f"data/raw/{dataset}"
 
 

@@ -54,7 +54,7 @@ class Plan:
             {
                 "stage": job.stage,
                 "wildcards": wildcards,
-                "block": self.block(job.stage, **wildcards),
+                "block": _deciding(job.stage, self.block(job.stage, **wildcards)),
                 "source": provenance.source_fingerprint(self.modules(job.stage, **wildcards)),
                 "upstream": [self._key(upstream) for upstream in self.upstream(job.stage, **wildcards)],
             }
@@ -68,12 +68,16 @@ class Plan:
 
     def _block_fetch(self, dataset: str) -> dict:
         entry = self.config.datasets[dataset]
-        return {
+        block = {
             "layout": entry.layout,
             "subjects": entry.subjects,
-            "source": entry.source.model_dump(exclude_none=True),
+            "options": self._options(dataset),
+            "source": entry.source.model_dump(exclude_none=True, exclude={"consent"}),
             "folder": paths.raw_folder(self.config.run, dataset),
         }
+        if entry.source.url is not None:
+            block |= {"consent": entry.source.consent, "downloads": paths.DOWNLOADS, "lock": paths.DATA_LOCK}
+        return block
 
     def _block_prepare_part(self, dataset: str, part: str) -> dict:
         entry = self.config.datasets[dataset]
@@ -192,9 +196,10 @@ class Plan:
         """Python modules whose source (with all that they import) decides a job's result."""
         match stage:
             case "fetch" if self.config.datasets[wildcards["dataset"]].source.drawn is not None:
-                return ("gazepipe.datasets.fetch", "gazepipe.datasets.synthetic")
+                return ("gazepipe.datasets.inventory", "gazepipe.datasets.synthetic")
             case "fetch":
-                return ("gazepipe.datasets.fetch",)
+                # How a file came here decides nothing: its checksum is compared.
+                return ("gazepipe.datasets.inventory", "gazepipe.datasets.archive")
             case "prepare_part" | "prepare":
                 return ("gazepipe.datasets.prepare",)
             case "split":
@@ -294,3 +299,14 @@ class Plan:
             case "predict_mean":
                 return paths.prediction(self.root, model=MEAN_MODEL, method=NO_METHOD, **wildcards)
         raise KeyError(job.stage)
+
+
+def _deciding(stage: str, block: dict) -> dict:
+    """The part of a block that decides a job's result: not the licence of a data set, nor a mirror's address."""
+    if stage != "fetch" or "url" not in block["source"]:
+        return block
+    archives = [
+        {"content": archive.get("sha256", archive["url"]), "folder": archive.get("folder", "")}
+        for archive in block["source"]["url"]["archives"]
+    ]
+    return {**block, "source": {"url": archives}, "consent": None}

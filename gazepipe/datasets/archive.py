@@ -100,8 +100,8 @@ def extract(archive: str | Path, folder: str | Path, limits: Limits | None = Non
     stays in `folder`: unpack into a temporary one.
     """
     archive, folder = Path(archive), Path(folder)
-    budget = _Budget(archive, limits or Limits())
     with _told(archive, folder):
+        budget = _Budget(archive, limits or Limits())
         folder.mkdir(parents=True, exist_ok=True)
         kind = _kind(archive)
         if kind == "zip":

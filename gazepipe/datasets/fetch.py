@@ -27,9 +27,9 @@ def fetch(block: dict, receipt: Path, workers: int, patience: Patience | None = 
     """Bring a data set to `block["folder"]`: draw it, load it, unpack it; or look at a folder, which is only read.
 
     `block` is {"layout", "subjects", "folder", "source"}; "options" for the layout's reader, where it has any; for the
-    source `url` also "downloads", the folder that archives are loaded to, and "lock", the file of checksums seen.
-    `source` is {"drawn": {...}}, {"url": {...}, "consent": bool} (keys of `gazepipe.config.Source`) or {"path": folder
-    or archive}. Writes the receipt {"folder", "layout", "source", "files", "bytes", "checksum"} last. Raises UserError
+    source `url` also "consent", "downloads", the folder that archives are loaded to, and "lock", the file of checksums
+    seen. `source` is {"drawn": {...}}, {"url": {...}} (keys of `gazepipe.config.Url`) or {"path": folder or archive}.
+    Writes the receipt {"folder", "layout", "source", "files", "bytes", "checksum"} last. Raises UserError
     where consent is missing, a download fails or is not the file expected, an archive is unsafe or holds another data
     set, or a folder is missing or empty.
     """
@@ -103,7 +103,7 @@ def _from_path(block: dict) -> Path:
 def _load(block: dict, patience: Patience | None) -> Path:
     """Load, verify and unpack the archives of a `url` source; what is there already is only verified."""
     folder, source = Path(block["folder"]), block["source"]["url"]
-    _require_consent(folder.name, source, block["source"].get("consent", False))
+    _require_consent(folder.name, source, block["consent"])
     lock = Path(block["lock"])
     with alone(folder.with_name(f".{folder.name}.lock")):
         archives = [{"folder": "", **archive} for archive in source["archives"]]
