@@ -140,12 +140,14 @@ class Screen(Block):
 class Manifest(Block):
     """How the layout `manifest` is read. `file` (CSV or JSONL) lies in the data set's folder. `gaze` names the columns:
     `angles` (pitch, yaw, in `units`), `point` (x, y, z: mm in the camera's frame) or `screen` (screen_x, screen_y: px).
-    `normalise`: `face` finds the face and normalises it; `none` takes each image as the patch it is."""
+    `normalise`: `face` normalises the face, with a head pose that is `found` in the picture or `given` in columns;
+    `none` takes each image as the patch it is."""
 
     file: str = "labels.csv"
     gaze: Literal["angles", "point", "screen"] = "angles"
     units: Literal["radians", "degrees"] = "radians"
     normalise: Literal["face", "none"]
+    head: Literal["found", "given"] = "found"
     camera: Camera | None = None
     screen: Screen | None = None
 
@@ -156,7 +158,9 @@ class Manifest(Block):
         if (self.screen is not None) != (self.gaze == "screen"):
             raise ValueError("'screen' goes with 'gaze: screen', and only with it")
         if self.gaze != "angles" and self.normalise == "none":
-            raise ValueError("a gaze point needs 'normalise: face', which finds where the face is")
+            raise ValueError("a gaze point needs 'normalise: face', which knows where the face is")
+        if self.head == "given" and self.normalise == "none":
+            raise ValueError("'head: given' goes with 'normalise: face'")
         return self
 
 

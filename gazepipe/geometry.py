@@ -75,6 +75,28 @@ def look_at(target: np.ndarray, x_axis: np.ndarray) -> np.ndarray:
     return np.stack([np.cross(y, z), y, z])
 
 
+def rotation_matrix(vector: np.ndarray) -> np.ndarray:
+    """Rotation [3, 3] about `vector` [3] by its length in radians (Rodrigues's formula)."""
+    angle = np.linalg.norm(vector)
+    if angle == 0:
+        return np.eye(3)
+    x, y, z = np.asarray(vector, np.float64) / angle
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def screen_point(pixels: np.ndarray, screen: dict) -> np.ndarray:
+    """Points [..., 3] mm, in the camera's frame, of screen pixels (x, y) [..., 2] from the upper left corner.
+
+    `screen` holds width and height in pixels, width_mm, height_mm, origin [3] mm of the upper left corner and
+    rotation [3], the rotation vector that takes the screen's axes to the camera's (as in MPIIGaze's monitorPose.mat).
+    """
+    pitch = np.array([screen["width_mm"] / screen["width"], screen["height_mm"] / screen["height"]])
+    across, down = rotation_matrix(np.array(screen["rotation"])).T[:2]
+    mm = np.asarray(pixels, np.float64) * pitch
+    return np.array(screen["origin"]) + mm[..., :1] * across + mm[..., 1:] * down
+
+
 def camera_matrix(width: int, height: int, focal_px: float) -> np.ndarray:
     """Intrinsics [3, 3] of a camera with square pixels and its principal point in the middle of the image."""
     return np.array([[focal_px, 0.0, (width - 1) / 2], [0.0, focal_px, (height - 1) / 2], [0.0, 0.0, 1.0]])

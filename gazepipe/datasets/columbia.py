@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gazepipe.datasets.faces import detect, head_pose, landmarks
+from gazepipe.datasets.faces import find_mesh, head_pose
 from gazepipe.datasets.images import UnusableImage, gray, read_jpeg, warp
 from gazepipe.datasets.layout import Prepared, stacked, subject_place, subject_places
 from gazepipe.errors import UserError
@@ -112,7 +112,7 @@ def _sample(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Patch u8 [H, W], gaze [2] and head pose [2] in the normalised frame of a picture u8 [h, w, 3]."""
     camera = columbia_camera(image.shape[1], image.shape[0])
-    rotation, center = head_pose(_mesh(image), camera)
+    rotation, center = head_pose(find_mesh(image), camera)
     distance = np.linalg.norm(center)
     if not POSSIBLE_DISTANCE_MM[0] < distance < POSSIBLE_DISTANCE_MM[1]:
         raise UnusableImage(f"the face found seems {distance / 1000:.1f} m away, expected about 2 m")
@@ -120,11 +120,3 @@ def _sample(
     gaze = vector_to_angles(turn @ columbia_gaze(vertical_deg, horizontal_deg, center))
     pixels = warp(gray(image), to_patch, patch["width"], patch["height"])
     return pixels, gaze, head_angles(turn @ rotation)
-
-
-def _mesh(image: np.ndarray) -> np.ndarray:
-    for face in detect(image):
-        mesh = landmarks(image, face)
-        if mesh is not None:
-            return mesh
-    raise UnusableImage("no face found")

@@ -1,8 +1,8 @@
 """ETH-XGaze, normalised release at 224 px: `<folder>/train/subject0000.h5` and so on.
 
 Zhang, Park, Beeler, Bradley, Tang, Hilliges (ECCV 2020). `face_patch` [n, S, S, 3] BGR (S = 224 in the release),
-`face_gaze` and `face_head_pose` [n, 2] pitch and yaw in radians, `frame_index` and `cam_index` [n, 1]. The test files
-hold no gaze and are not read. The release's face is 140 mm wide, half of MPIIFaceGaze's: `face` patches show that
+`face_gaze` and `face_head_pose` [n, 2] pitch and yaw in radians, `frame_index` and `cam_index` [n, 1]. The test files,
+which are named alike, hold no gaze and are not read. The release's face is 140 mm wide, half of MPIIFaceGaze's: `face` patches show that
 whole image, at twice the scale of the other data sets; `eyes` patches show the same 120 mm band as theirs.
 """
 
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from gazepipe.datasets.images import gray, resized, warp
-from gazepipe.datasets.layout import Prepared, as_bytes, check_angles, subject_place, subject_places
+from gazepipe.datasets.layout import Prepared, as_bytes, check_angles, inner_folder, subject_place, subject_places
 from gazepipe.datasets.store import DAMAGED
 from gazepipe.errors import UserError
 from gazepipe.geometry import patch_camera, xgaze_camera
@@ -30,7 +30,7 @@ INDICES = ("frame_index", "cam_index")
 
 def subjects(folder: str | Path) -> list[str]:
     """Names of the training subjects (`subject0000`, ...; the numbers have gaps), sorted; UserError for none."""
-    return list(subject_places(_train_folder(folder), SUBJECT_FILE, WHAT))
+    return list(subject_places(inner_folder(folder, "train"), SUBJECT_FILE, WHAT))
 
 
 def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
@@ -39,7 +39,7 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
     Images are read in batches. Raises UserError naming the file (and row) where it is missing, truncated, no HDF5, of
     other shapes, or holds a label that is not finite or not within +-pi/2.
     """
-    path = subject_place(_train_folder(folder), subject, SUBJECT_FILE, WHAT)
+    path = subject_place(inner_folder(folder, "train"), subject, SUBJECT_FILE, WHAT)
     try:
         with h5py.File(path, "r") as file:
             views, labels, frames = _columns(file, path)
@@ -66,23 +66,10 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
 
 def native_image(folder: str | Path, subject: str, frame: str) -> np.ndarray:
     """A normalised face as it is in the file, u8 BGR [S, S, 3]."""
-    path = subject_place(_train_folder(folder), subject, SUBJECT_FILE, WHAT)
+    path = subject_place(inner_folder(folder, "train"), subject, SUBJECT_FILE, WHAT)
     with h5py.File(path, "r") as file:
         views, _, frames = _columns(file, path)
         return np.asarray(views[frames.index(frame)]).astype(np.uint8)
-
-
-def _train_folder(folder: str | Path) -> Path:
-    """The folder `train` in `folder` or in a folder of it; `folder` itself where there is none.
-
-    It lies beside `test`, whose files are named alike.
-    """
-    folder = Path(folder)
-    inner = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-    for place in (folder, *inner):
-        if (place / "train").is_dir():
-            return place / "train"
-    return folder
 
 
 def _patch(view: np.ndarray, patch: dict) -> np.ndarray:

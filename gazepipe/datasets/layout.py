@@ -1,7 +1,7 @@
 """What the readers of native layouts share: where a layout's files lie, and what they make of one subject."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,17 +38,28 @@ def subject_places(folder: str | Path, pattern: re.Pattern[str], what: str) -> d
     those below it, nearest first, down to `DEEPEST` levels. Raises UserError where nothing matches, saying that it
     holds no `what`.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is not a folder; put the data set there or correct the path")
-    level = [folder]
-    for _ in range(DEEPEST + 1):
-        for place in level:
-            found = {entry.stem.lower(): entry for entry in _entries(place) if pattern.fullmatch(entry.name)}
-            if found:
-                return dict(sorted(found.items()))
-        level = [entry for place in level for entry in _entries(place) if entry.is_dir()]
+    for place in _folders(Path(folder)):
+        found = {entry.stem.lower(): entry for entry in _entries(place) if pattern.fullmatch(entry.name)}
+        if found:
+            return dict(sorted(found.items()))
     raise UserError(f"{folder}: holds no {what}; put the unpacked data set there or correct the path")
+
+
+def inner_folder(folder: str | Path, *names: str) -> Path:
+    """The nearest folder `names[0]/names[1]/...` in `folder` or below it, whatever the case of its letters.
+
+    Raises UserError where there is none.
+    """
+    for place in _folders(Path(folder)):
+        for name in names:
+            inner = [entry for entry in _entries(place) if entry.name.lower() == name.lower() and entry.is_dir()]
+            if not inner:
+                break
+            place = inner[0]
+        else:
+            return place
+    missing = "/".join(names)
+    raise UserError(f"{folder}: holds no folder {missing}; put the unpacked data set there or correct the path")
 
 
 def subject_place(folder: str | Path, subject: str, pattern: re.Pattern[str], what: str) -> Path:
@@ -105,6 +116,16 @@ def stacked(
         checksum=checksum,
         place=place,
     )
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """`folder` and those below it, nearest first, `DEEPEST` levels down."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is not a folder; put the data set there or correct the path")
+    level = [folder]
+    for _ in range(DEEPEST + 1):
+        yield from level
+        level = [entry for place in level for entry in _entries(place) if entry.is_dir()]
 
 
 def _entries(folder: Path) -> list[Path]:

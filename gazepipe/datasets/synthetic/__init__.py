@@ -8,17 +8,18 @@ from pathlib import Path
 
 import cv2
 
-from gazepipe.datasets.synthetic import columbia, ethxgaze, mpiifacegaze
+from gazepipe.datasets.synthetic import columbia, ethxgaze, manifest, mpiifacegaze
 from gazepipe.errors import UserError
 from gazepipe.progress import track
 
-LAYOUTS = {"columbia": columbia, "mpiifacegaze": mpiifacegaze, "ethxgaze": ethxgaze}
+LAYOUTS = {"columbia": columbia, "mpiifacegaze": mpiifacegaze, "ethxgaze": ethxgaze, "manifest": manifest}
 DEFAULTS = {
     "columbia": {"seed": 0, "scale": 0.125},
     "mpiifacegaze": {"seed": 0, "images": 80, "size": 256},
     "ethxgaze": {"seed": 0, "images": 80, "size": 224},
+    "manifest": {"seed": 0, "images": 80, "size": 640},
 }
-OUTER_ENTRIES = {"ethxgaze": {"train"}}
+OUTER_ENTRIES = {"ethxgaze": {"train"}, "manifest": {"images", "labels.csv"}}
 """What a drawn folder holds, in layouts whose subjects lie deeper."""
 SMALLEST_SCALE = 0.02  # of Columbia's 5184 px: 104 px, the face 26 px wide
 
@@ -41,6 +42,8 @@ def draw(block: dict, folder: Path, workers: int) -> None:
     subjects = range(block["subjects"])
     for _ in track(_run(task, subjects, workers), f"draw {block['layout']}", len(subjects), "subjects"):
         pass
+    if hasattr(module, "finish"):
+        module.finish(folder, block)
 
 
 def _run(task: partial, subjects: range, workers: int) -> Iterator[None]:
