@@ -4,6 +4,7 @@ Refused, each with one line: absolute paths, `..`, links of any kind, devices, e
 """
 
 import bz2
+import errno
 import gzip
 import lzma
 import re
@@ -118,8 +119,8 @@ def _told(archive: Path, folder: Path) -> Iterator[None]:
     except DAMAGED as error:
         raise _damaged(archive, error) from None
     except OSError as error:
-        # Decompressors report bad data as an OSError without a number.
-        if error.errno is None:
+        # Decompressors report bad data as an OSError without a number, an impossible offset is an invalid argument.
+        if error.errno in (None, errno.EINVAL):
             raise _damaged(archive, error) from None
         place = error.filename or folder
         raise UserError(f"{place}: {error.strerror} while unpacking {archive}; mend that and run again") from None

@@ -14,13 +14,7 @@ from gazepipe.datasets.inventory import inventory
 from gazepipe.errors import UserError
 from gazepipe.io import atomic, read_json, write_json, write_text
 
-SUBJECT_NAMES = {"columbia": lambda i: f"{i + 1:04d}", "mpiifacegaze": lambda i: f"p{i:02d}"}
 DRAWN, UNPACKED = ".drawn.json", ".unpacked.json"  # mark the folders that gazepipe filled and may empty
-
-
-def subject_names(layout: str, count: int) -> list[str]:
-    """Names of the first `count` subjects in a layout: 0001, 0002, ... (Columbia); p00, p01, ... (MPIIFaceGaze)."""
-    return [SUBJECT_NAMES[layout](i) for i in range(count)]
 
 
 def fetch(block: dict, receipt: Path, workers: int, patience: Patience | None = None) -> None:
@@ -116,7 +110,7 @@ def _load(block: dict, patience: Patience | None) -> Path:
         # Only now: a checksum is worth recording where the archive was sound and the right one.
         for archive, (path, found) in zip(archives, paths, strict=True):
             if "sha256" not in archive:
-                _record(lock, archive["url"], found, path.stat().st_size)
+                _record(lock, path.parent, archive["url"], found, path.stat().st_size)
         return folder
 
 
@@ -169,8 +163,8 @@ def _read_lock(lock: Path) -> dict:
     return entries
 
 
-def _record(lock: Path, url: str, sha256: str, size: int) -> None:
-    with alone(lock.with_name(f".{lock.name}.lock")):
+def _record(lock: Path, downloads: Path, url: str, sha256: str, size: int) -> None:
+    with alone(downloads / f"{lock.name}.lock"):
         entries = _read_lock(lock)
         if url not in entries:
             write_json(lock, {**entries, url: {"sha256": sha256, "size": size}})
