@@ -1,9 +1,10 @@
 """ETH-XGaze, normalised release at 224 px: `<folder>/train/subject0000.h5` and so on.
 
 Zhang, Park, Beeler, Bradley, Tang, Hilliges (ECCV 2020). `face_patch` [n, S, S, 3] BGR (S = 224 in the release),
-`face_gaze` and `face_head_pose` [n, 2] pitch and yaw in radians, `frame_index` and `cam_index` [n, 1]. The test files,
-which are named alike, hold no gaze and are not read. The release's face is 140 mm wide, half of MPIIFaceGaze's: `face` patches show that
-whole image, at twice the scale of the other data sets; `eyes` patches show the same 120 mm band as theirs.
+`face_gaze` and `face_head_pose` [n, 2] pitch and yaw in radians, `frame_index` and `cam_index` [n, 1]. The test
+files, which are named alike, hold no gaze and are not read. The release's face is 140 mm wide, half of
+MPIIFaceGaze's: `face` patches show that whole image, at twice the scale of the other data sets; `eyes` patches show
+the same 120 mm band as theirs.
 """
 
 import hashlib

@@ -6,7 +6,21 @@ from pathlib import Path
 from gazepipe.errors import UserError
 from gazepipe.progress import track
 
-DATA_FILES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".mat", ".h5", ".hdf5", ".csv", ".jsonl", ".txt"}
+DATA_FILES = {
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".mat",
+    ".npz",
+    ".h5",
+    ".hdf5",
+    ".csv",
+    ".jsonl",
+    ".txt",
+}
 
 
 def inventory(folder: Path) -> dict:

@@ -5,8 +5,8 @@ Columns: `image` (path within the folder), `subject`, and the gaze in one of thr
 the screen. Other columns are ignored. With `normalise: face` angles are those of the camera's frame, and each picture
 goes through data normalisation with a head pose that is found in it, as Columbia's do, or, with `head: given`, stands
 in the columns `head_rx`, `head_ry`, `head_rz` (rotation vector, radians) and `face_x`, `face_y`, `face_z` (face
-centre, mm), both in the camera's frame. With `normalise: none` each image is the patch itself, and angles are those of its own
-(normalised) frame.
+centre, mm), both in the camera's frame. With `normalise: none` each image is the patch itself, and angles are those
+of its own (normalised) frame.
 
 `manifest` below is the block `gazepipe.config.Manifest` as builtins. Rows are numbered as a spreadsheet does it: the
 header of a CSV is row 1.

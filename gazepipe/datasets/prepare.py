@@ -16,14 +16,21 @@ from typing import Any
 import cv2
 import h5py
 
-from gazepipe.datasets import columbia, ethxgaze, manifest, mpiifacegaze
+from gazepipe.datasets import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze, mpiigaze_npz
 from gazepipe.datasets.layout import Prepared
 from gazepipe.datasets.store import DAMAGED, write_store
 from gazepipe.errors import UserError
 from gazepipe.io import atomic, write_text
 from gazepipe.progress import track
 
-LAYOUTS = {"columbia": columbia, "mpiifacegaze": mpiifacegaze, "ethxgaze": ethxgaze, "manifest": manifest}
+LAYOUTS = {
+    "columbia": columbia,
+    "mpiifacegaze": mpiifacegaze,
+    "ethxgaze": ethxgaze,
+    "mpiigaze": mpiigaze,
+    "mpiigaze-npz": mpiigaze_npz,
+    "manifest": manifest,
+}
 """Readers of native layouts. Each has GEOMETRY (text for the store), subjects(folder), prepare_subject(folder, subject,
 patch) and native_image(folder, subject, frame), and subject_name(index) where the layout numbers its subjects."""
 

@@ -8,18 +8,29 @@ from pathlib import Path
 
 import cv2
 
-from gazepipe.datasets.synthetic import columbia, ethxgaze, manifest, mpiifacegaze
+from gazepipe.datasets.synthetic import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze
 from gazepipe.errors import UserError
 from gazepipe.progress import track
 
-LAYOUTS = {"columbia": columbia, "mpiifacegaze": mpiifacegaze, "ethxgaze": ethxgaze, "manifest": manifest}
+LAYOUTS = {
+    "columbia": columbia,
+    "mpiifacegaze": mpiifacegaze,
+    "ethxgaze": ethxgaze,
+    "mpiigaze": mpiigaze,
+    "manifest": manifest,
+}
 DEFAULTS = {
     "columbia": {"seed": 0, "scale": 0.125},
     "mpiifacegaze": {"seed": 0, "images": 80, "size": 256},
     "ethxgaze": {"seed": 0, "images": 80, "size": 224},
+    "mpiigaze": {"seed": 0, "images": 80},
     "manifest": {"seed": 0, "images": 80, "size": 640},
 }
-OUTER_ENTRIES = {"ethxgaze": {"train"}, "manifest": {"images", "labels.csv"}}
+OUTER_ENTRIES = {
+    "ethxgaze": {"train"},
+    "mpiigaze": {"Data", "Evaluation Subset"},
+    "manifest": {"images", "labels.csv"},
+}
 """What a drawn folder holds, in layouts whose subjects lie deeper."""
 SMALLEST_SCALE = 0.02  # of Columbia's 5184 px: 104 px, the face 26 px wide
 
@@ -29,9 +40,10 @@ def draw(block: dict, folder: Path, workers: int) -> None:
 
     block: {"layout": one of LAYOUTS, "subjects": int, "seed": int >= 0 (0)} and, for columbia, "scale": fraction of
     5184 x 3456 px (0.125); for the others, "images" per subject (80) and, where the layout does not fix it,
-    "size" in px: side of the normalised view (mpiifacegaze: 256, ethxgaze: 224). A value of None means the
-    default. workers: processes, at least 1. Raises `UserError` for an unknown key, an impossible value, or a
-    folder that holds anything that the block would not draw.
+    "size" in px: side of the normalised view (mpiifacegaze: 256, ethxgaze: 224) or width of the camera's
+    picture (manifest: 640). A value of None means the default. workers: processes, at least 1. Raises
+    `UserError` for an unknown key, an impossible value, or a folder that holds anything that the block would
+    not draw.
     """
     block = _checked(block)
     module = LAYOUTS[block["layout"]]

@@ -38,7 +38,7 @@ def subject_name(index: int) -> str:
 
 
 def draw_subject(folder: Path, index: int, block: dict) -> None:
-    """Write `<folder>/images/sNN/` with `block["images"]` pictures of `block["size"]` px width; equal bytes each time."""
+    """Write `<folder>/images/sNN/` with `block["images"]` pictures, `block["size"]` px wide; the bytes repeat."""
     subject, name = _subject(index, block), subject_name(index)
     with atomic(folder / "images" / name) as partial:
         partial.mkdir()
