@@ -23,7 +23,7 @@ from typing import IO, Any
 from gazepipe.errors import UserError
 from gazepipe.progress import track
 
-PIECE = 1 << 20
+PIECE = 1 << 18
 LONGEST_HEADER = 1 << 20  # of a tar's extended names; real ones are a few hundred bytes
 MAGIC = {
     b"PK\x03\x04": "zip",
