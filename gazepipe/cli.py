@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     stage(_profile, "out", slots=lambda _: 0)
     stage(_tables, "out", slots=_one)
     stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
+    data = stage(_data, block=False)
+    data.add_argument("action", choices=["list", "show", "check"])
+    data.add_argument("name", nargs="?", help="a data set of the catalogue: for show and check")
+    data.add_argument("--configfile", type=Path, nargs="+", default=[], help="on top of config.yaml, as for snakemake")
     return parser
 
 
@@ -183,3 +187,25 @@ def _errors(args: argparse.Namespace) -> None:
     from gazepipe.evaluation.metrics import format_errors
 
     print(format_errors(args.file))
+
+
+def _data(args: argparse.Namespace) -> None:
+    """list the catalogue's data sets, show one, or check it for problems; writes nothing"""
+    from gazepipe import catalogue
+
+    config = catalogue.load(args.configfile)
+    if args.action == "list":
+        print(catalogue.listing(config))
+        return
+    if args.name is None:
+        raise UserError(f"{args.action}: names no data set; the catalogue holds {', '.join(config.datasets)}")
+    if args.action == "show":
+        print(catalogue.details(config, args.name))
+        return
+    found = 0
+    for problem in catalogue.problems(config, args.name):
+        print(problem, flush=True)
+        found += 1
+    if found:
+        raise UserError(f"{args.name}: problems found: {found}, listed above")
+    print(f"{args.name}: no problem found")

@@ -165,13 +165,15 @@ class Manifest(Block):
 
 
 class Dataset(Block):
-    """One data set of the catalogue. `max_rejected`: the share of unusable images above which `prepare` fails."""
+    """One data set of the catalogue. `licence`: that of a `path` source, for the record. `max_rejected`: the share of
+    unusable images above which `prepare` fails."""
 
     layout: Literal["columbia", "mpiifacegaze", "ethxgaze", "mpiigaze", "mpiigaze-npz", "manifest"]
     source: Source
     subjects: Count
     split: Split
     manifest: Manifest | None = None
+    licence: str = ""
     max_rejected: Share = 0.01
     parts: Count = 2
 
