@@ -101,7 +101,7 @@ def problems(config: Config, name: str) -> Iterator[str]:
         return
     if set(present) - set(expected):
         others = ", ".join(sorted(set(present) - set(expected))[:3])
-        yield f"{folder}: holds {len(present)} subjects, datasets.{name}.subjects is {entry.subjects}: {others} left out"
+        yield f"{folder}: holds {len(present)} subjects, the configuration says {entry.subjects}: leaves out {others}"
     patch = _patch(config, entry)
     labels, seen = [], Counter()
     for subject in track(expected, f"check {name}", unit="subject"):

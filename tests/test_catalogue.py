@@ -145,7 +145,7 @@ def test_radians_that_are_declared_to_be_degrees_are_noticed(place, capsys):
 def test_check_counts_missing_and_surplus_subjects(place, capsys):
     patches(place / "own", 24)
     write(place / "own", [f"{n}.png,{'anna' if n % 2 else 'bert'},{0.05 * n:g},{0.02 * n:g}" for n in range(24)])
-    assert "holds 2 subjects, datasets.own.subjects is 1: bert left out" in run(capsys, "check", "own")[1]
+    assert "holds 2 subjects, the configuration says 1: leaves out bert" in run(capsys, "check", "own")[1]
     overlay = yaml.safe_load((place / "overlay.yaml").read_text())
     overlay["datasets"]["own"]["subjects"] = 3
     (place / "overlay.yaml").write_text(yaml.safe_dump(overlay))
