@@ -322,3 +322,13 @@ def test_blocks_that_contradict_themselves(repository, keys, message):
     }
     with pytest.raises(UserError, match=message):
         config.load(raw)
+
+
+def test_a_jpeg_whose_damaged_header_claims_too_much_is_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((16, 16, 3), np.uint8))
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = (400).to_bytes(2, "big") + (40_000).to_bytes(2, "big")
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(UnusableImage, match="claims 40000 x 400 pixels"):
+        read_picture(tmp_path / "a.jpg")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 LARGEST_SUPERSAMPLING = 8
-MOST_PIXELS = 100_000_000
+MOST_PIXELS, LONGEST_SIDE = 100_000_000, 32_766  # OpenCV's warps go no further
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -55,10 +55,11 @@ def read_jpeg(path: Path, least_width: float) -> tuple[np.ndarray, bytes]:
 
     A large picture is decoded at a half, a quarter or an eighth of its size, whatever leaves at least
     `least_width` pixels of width: the decoder then does a fraction of the work. Raises UnusableImage where
-    the file is empty, no JPEG, cut short, or cannot be decoded.
+    the file is empty, no JPEG, larger than `MOST_PIXELS`, cut short, or cannot be decoded.
     """
     data = _bytes_of(path)
-    width = jpeg_width(data)
+    width, height = jpeg_size(data)
+    _require_size(width, height)
     # The decoder fills what is missing with gray and succeeds, so a cut file has to be told by its missing
     # end marker.
     if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
@@ -76,7 +77,6 @@ def read_picture(path: Path) -> tuple[np.ndarray, bytes]:
     decoded.
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
-        _require_pixels(*jpeg_size(_bytes_of(path)))
         return read_jpeg(path, np.inf)
     data = _bytes_of(path)
     if data[:8] != PNG_SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
@@ -84,16 +84,16 @@ def read_picture(path: Path) -> tuple[np.ndarray, bytes]:
     width, height, depth = struct.unpack(">IIB", data[16:25])
     if depth > 8:
         raise UnusableImage(f"has {depth} bits per channel; convert it to 8")
-    _require_pixels(width, height)
+    _require_size(width, height)
     if b"IEND" not in data[-16:]:
         raise UnusableImage("cut short: the end of the PNG data is missing")
     return _decode(data, cv2.IMREAD_COLOR, "PNG"), data
 
 
-def _require_pixels(width: int, height: int) -> None:
-    """Before memory is claimed for them."""
-    if width * height > MOST_PIXELS:
-        raise UnusableImage(f"claims {width} x {height} pixels, more than {MOST_PIXELS:.0e}; scale it down")
+def _require_size(width: int, height: int) -> None:
+    """Before memory is claimed for what a damaged header may say."""
+    if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
+        raise UnusableImage(f"claims {width} x {height} pixels, which is too large; scale it down")
 
 
 def _bytes_of(path: Path) -> bytes:
