@@ -12,7 +12,8 @@ import numpy as np
 
 from gazepipe import config as configuration
 from gazepipe import paths
-from gazepipe.config import Config, Dataset
+from gazepipe.config import Config
+from gazepipe.data_config import EYE_LAYOUTS, Dataset, Patch
 from gazepipe.datasets.fetch import raw_folder
 from gazepipe.datasets.layout import Prepared
 from gazepipe.datasets.manifest import checked_rows
@@ -238,10 +239,10 @@ def _native_folder(config: Config, name: str) -> Path:
 
 def _patch(config: Config, entry: Dataset) -> dict:
     """The configuration's patch, or, for a layout that it does not go with, the layout's own."""
-    if (config.patch.kind == "eye") == (entry.layout in configuration.EYE_LAYOUTS) or entry.manifest:
+    if (config.patch.kind == "eye") == (entry.layout in EYE_LAYOUTS) or entry.manifest:
         return config.patch.model_dump()
     eye = {"kind": "eye", "height": EYE_HEIGHT_PX, "width": EYE_WIDTH_PX}
-    return eye if entry.layout in configuration.EYE_LAYOUTS else configuration.Patch().model_dump()
+    return eye if entry.layout in EYE_LAYOUTS else Patch().model_dump()
 
 
 def _manifest_faults(folder: Path, entry: Dataset) -> Iterator[str]:

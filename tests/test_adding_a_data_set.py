@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from gazepipe import config
+from gazepipe import config, data_config
 from gazepipe.datasets import manifest, overview, prepare
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
@@ -86,5 +86,5 @@ def test_every_layout_but_the_import_of_arrays_can_be_drawn():
 
 def test_the_page_names_every_key_of_the_manifest(repository):
     page = (repository / "docs" / "adding-a-data-set.md").read_text()
-    for key in (*config.Manifest.model_fields, *config.Camera.model_fields, *config.Screen.model_fields):
+    for key in (*data_config.Manifest.model_fields, *data_config.Camera.model_fields, *data_config.Screen.model_fields):
         assert f"`{key}`" in page, key

@@ -16,7 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from gazepipe.config import Manifest
+from gazepipe.data_config import Manifest
 from gazepipe.datasets import columbia, manifest, mpiifacegaze
 from gazepipe.datasets.synthetic import columbia as columbia_drawer
 from gazepipe.datasets.synthetic import laptop
@@ -234,7 +234,7 @@ def test_the_same_situation_in_columbia_and_mpiifacegaze_gives_the_same_gaze(tmp
     faces = mpiifacegaze.prepare_subject(tmp_path, "p00", EYES)
     assert difference_deg(faces.target[0], analytic(center, head, target)) < TOLERANCE_DEG
     found = columbia.prepare_subject(tmp_path / "c", "0001", EYES)
-    assert difference_deg(found.target[0], faces.target[0]) < 4
+    assert difference_deg(found.target[0], faces.target[0]) < 1  # measured: 0.05 in the median, 0.5 at most
     monkeypatch.setattr(columbia, "head_pose", lambda *_: (head, center))
     given_pose = columbia.prepare_subject(tmp_path / "c", "0001", EYES)
     assert difference_deg(given_pose.target[0], faces.target[0]) < TOLERANCE_DEG

@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from gazepipe import config
+from gazepipe.data_config import Manifest
 from gazepipe.datasets import manifest
 from gazepipe.datasets.images import UnusableImage, read_picture
 from gazepipe.datasets.prepare import expected_subjects, merge, prepare_part
@@ -26,7 +27,7 @@ PLAIN = {"normalise": "none"}
 
 def block(**keys):
     """As the configuration hands it on, with defaults."""
-    return config.Manifest.model_validate(keys).model_dump(exclude_none=True)
+    return Manifest.model_validate(keys).model_dump(exclude_none=True)
 
 
 def face(gaze, **keys):

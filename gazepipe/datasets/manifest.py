@@ -8,8 +8,8 @@ in the columns `head_rx`, `head_ry`, `head_rz` (rotation vector, radians) and `f
 centre, mm), both in the camera's frame. With `normalise: none` each image is the patch itself, and angles are those
 of its own (normalised) frame.
 
-`manifest` below is the block `gazepipe.config.Manifest` as builtins. Rows are numbered as a spreadsheet does it: the
-header of a CSV is row 1.
+`manifest` below is the block `gazepipe.data_config.Manifest` as builtins. Rows are numbered as a spreadsheet does it:
+the header of a CSV is row 1.
 """
 
 import csv
