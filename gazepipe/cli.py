@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from gazepipe import __version__, slots
@@ -20,7 +21,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        with slots.hold(args.slots(args)) if args.slots else _nothing():
+        count = args.slots(args) if args.slots else None
+        with nullcontext() if count is None else slots.hold(count):
             args.run(args)
     except UserError as error:
         print(f"gazepipe {args.stage}: {error}", file=sys.stderr)
@@ -39,12 +41,6 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-class _nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gazepipe", description=__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=f"gazepipe {__version__}")
@@ -53,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     def stage(
         run: Callable[[argparse.Namespace], None],
         *files: str,
-        slots: Callable[[argparse.Namespace], int] | None = None,
+        slots: Callable[[argparse.Namespace], int | None] | None = None,
         block: bool = True,
     ) -> argparse.ArgumentParser:
         name = run.__name__.strip("_").replace("_", "-")
@@ -65,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(f"--{file}", type=Path, required=True)
         return sub
 
-    stage(_fetch, "out", slots=lambda args: args.workers).add_argument("--workers", type=int, default=1)
+    fetch = stage(_fetch, "out", slots=lambda args: args.workers if "drawn" in args.block["source"] else None)
+    fetch.add_argument("--workers", type=int, default=1, help="processes that draw")
     stage(_prepare_part, "receipt", "out", slots=_one)
     stage(_prepare, "out", "rejected", slots=_one).add_argument("parts", type=Path, nargs="+")
     stage(_split, "store", "out")
@@ -80,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     stage(_profile, "out", slots=lambda _: 0)
     stage(_tables, "out", slots=_one)
     stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
+    data = stage(_data, block=False)
+    data.add_argument("action", choices=["list", "show", "check"])
+    data.add_argument("name", nargs="?", help="a data set of the catalogue: for show and check")
+    data.add_argument("--configfile", type=Path, nargs="+", default=[], help="on top of config.yaml, as for snakemake")
     return parser
 
 
@@ -98,7 +99,7 @@ def _json(text: str) -> dict:
 
 
 def _fetch(args: argparse.Namespace) -> None:
-    """get a data set in its native layout: draw it, or record a folder that is there"""
+    """get a data set in its native layout: draw it, load it, or look at what is there"""
     from gazepipe.datasets.fetch import fetch
 
     fetch(args.block, args.out, args.workers)
@@ -106,20 +107,23 @@ def _fetch(args: argparse.Namespace) -> None:
 
 def _prepare_part(args: argparse.Namespace) -> None:
     """detect, normalise and cut the images of some subjects"""
-    from gazepipe.datasets.fetch import raw_folder, subject_names
-    from gazepipe.datasets.prepare import prepare_part
+    from gazepipe.datasets.fetch import raw_folder
+    from gazepipe.datasets.prepare import expected_subjects, prepare_part
 
     block = args.block
-    subjects = subject_names(block["layout"], block["subjects"])
+    layout, options = block["layout"], block["options"]
     folder = raw_folder(args.receipt)
-    prepare_part(folder, block["layout"], block["patch"], subjects, block["part"], block["parts"], args.out)
+    subjects = expected_subjects(folder, layout, block["subjects"], options)
+    prepare_part(folder, layout, block["patch"], subjects, block["part"], block["parts"], args.out, options)
 
 
 def _prepare(args: argparse.Namespace) -> None:
     """merge prepared parts into the store of a data set"""
     from gazepipe.datasets.prepare import merge
 
-    merge(args.parts, args.out, args.rejected, {"dataset": args.block["dataset"]}, args.block["max_rejected"])
+    block = args.block
+    attrs = {"dataset": block["dataset"]}
+    merge(args.parts, args.out, args.rejected, attrs, block["max_rejected"], by_day=block["by"] == "day")
 
 
 def _split(args: argparse.Namespace) -> None:
@@ -180,3 +184,25 @@ def _errors(args: argparse.Namespace) -> None:
     from gazepipe.evaluation.metrics import format_errors
 
     print(format_errors(args.file))
+
+
+def _data(args: argparse.Namespace) -> None:
+    """list the catalogue's data sets, show one, or check it for problems; writes nothing"""
+    from gazepipe import catalogue
+
+    config = catalogue.load(args.configfile)
+    if args.action == "list":
+        print(catalogue.listing(config))
+        return
+    if args.name is None:
+        raise UserError(f"{args.action}: names no data set; the catalogue holds {', '.join(config.datasets)}")
+    if args.action == "show":
+        print(catalogue.details(config, args.name))
+        return
+    found = 0
+    for problem in catalogue.problems(config, args.name):
+        print(problem, flush=True)
+        found += 1
+    if found:
+        raise UserError(f"{args.name}: problems found: {found}, listed above")
+    print(f"{args.name}: no problem found")

@@ -10,82 +10,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from gazepipe.data_config import (
+    EYE_LAYOUTS,
+    Block,
+    Count,
+    Dataset,
+    Name,
+    NonNegative,
+    Patch,
+    Positive,
+    Seed,
+    Share,
+)
 from gazepipe.datasets.splits import COLUMBIA_FOLDS
 from gazepipe.errors import UserError
 from gazepipe.models import model_module
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-
-
-class Block(BaseModel):
-    """Base of every block: unknown keys are refused, values are not coerced between kinds."""
-
-    model_config = ConfigDict(extra="forbid", strict=False, frozen=True, allow_inf_nan=False)
-
-
-class Patch(Block):
-    """What the network sees: the whole normalised `face`, or a 120 mm wide band over both `eyes`; size in pixels."""
-
-    kind: Literal["face", "eyes"] = "eyes"
-    height: Annotated[int, Field(ge=16, le=1024)] = 36
-    width: Annotated[int, Field(ge=16, le=1024)] = 112
-
-
-class Drawn(Block):
-    """Settings of the renderer. `scale`: fraction of Columbia's 5184 x 3456 px; `images` per subject and `size` (px)
-    of the normalised view: the MPIIFaceGaze layout only."""
-
-    seed: Seed = 0
-    scale: Annotated[float, Field(gt=0, le=1)] | None = None
-    images: Count | None = None
-    size: Annotated[int, Field(ge=64, le=448)] | None = None
-
-
-class Source(Block):
-    """Where a data set comes from: exactly one of `drawn` (rendered here) and `path` (a folder that is only read)."""
-
-    drawn: Drawn | None = None
-    path: str | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> "Source":
-        if (self.drawn is None) == (self.path is None):
-            raise ValueError("needs exactly one of 'drawn' and 'path'")
-        return self
-
-
-class Split(Block):
-    """Fold protocol. `columbia`: the five published folds; `leave-one-out`: one subject a fold; `k-fold`: `folds`
-    seeded groups of subjects. `validation`: share of the training subjects held out for model selection."""
-
-    protocol: Literal["columbia", "leave-one-out", "k-fold"]
-    folds: Annotated[int, Field(ge=2)] | None = None
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    seed: Seed = 0
-
-    @model_validator(mode="after")
-    def _folds_only_for_k_fold(self) -> "Split":
-        if (self.folds is not None) != (self.protocol == "k-fold"):
-            raise ValueError("'folds' goes with protocol 'k-fold', and only with it")
-        return self
-
-
-class Dataset(Block):
-    """One data set of the catalogue. `max_rejected`: the share of unusable images above which `prepare` fails."""
-
-    layout: Literal["columbia", "mpiifacegaze"]
-    source: Source
-    subjects: Count
-    split: Split
-    max_rejected: Share = 0.01
-    parts: Count = 2
 
 
 class Augmentation(Block):
@@ -356,6 +297,8 @@ def _check_selection(config: Config) -> None:
     pairs = [f"{model}/{method}" for model in config.models for method in config.methods]
     for pair in chosen.skip:
         _known("benchmark.skip", pair, pairs)
+    for dataset in chosen.datasets:
+        _check_patch(config.patch, dataset, config.datasets[dataset])
     for dataset, numbers in chosen.folds.items():
         _known("benchmark.folds", dataset, config.datasets)
         _no_duplicates(f"benchmark.folds.{dataset}", numbers)
@@ -367,6 +310,17 @@ def _check_selection(config: Config) -> None:
                     f"configuration: benchmark.folds.{dataset}: fold {number} does not exist or has no subject;"
                     f" the nearest is {nearest} (of {', '.join(map(str, valid))})"
                 )
+
+
+def _check_patch(patch: Patch, name: str, dataset: Dataset) -> None:
+    if dataset.manifest is not None and dataset.manifest.normalise == "none":
+        return
+    valid = ["eye"] if dataset.layout in EYE_LAYOUTS else ["eyes", "face"]
+    if patch.kind not in valid:
+        raise UserError(
+            f"configuration: patch.kind: {patch.kind!r} cannot be cut from {name} (layout {dataset.layout}); "
+            f"valid: {', '.join(map(repr, valid))}"
+        )
 
 
 def _no_duplicates(key: str, values: list) -> None:
@@ -409,8 +363,8 @@ def _explain(error: ValidationError, block: type[Block], prefix: tuple[str, ...]
 def _fields_at(annotation: Any, location: list) -> list[str]:
     """Valid keys of the block at `location` below a block, following the annotations of its fields."""
     for part in location:
-        if get_origin(annotation) is dict:
-            annotation = get_args(annotation)[1]
+        if get_origin(annotation) in (dict, list):
+            annotation = get_args(annotation)[-1]
         else:
             annotation = _plain(annotation).model_fields[str(part)].annotation
     return sorted(_plain(annotation).model_fields)

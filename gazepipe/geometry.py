@@ -15,11 +15,18 @@ VIEW_SIZE_PX = 448
 """Side of the normalised face view of the MPIIFaceGaze release."""
 VIEW_FOCAL_PX = 960.0
 VIEW_DISTANCE_MM = 600.0
+VIEW_GEOMETRY = "normalised face view (448 px, focal length 960 px, 600 mm, no head roll); x right, y down"
 
 BAND_WIDTH_PX = 192
 """Width of the eye band in the view: 120 mm at the distance of the face centre."""
 BAND_RISE_PX = 32
 """How far the middle of the eye band lies above the middle of the view: 20 mm."""
+
+EYE_WIDTH_PX, EYE_HEIGHT_PX = 60, 36
+"""Size of a normalised eye image of the MPIIGaze release: 37.5 mm wide at the view's distance and focal length."""
+
+XGAZE_VIEW_SHARE = 0.5
+"""Width of ETH-XGaze's normalised face over that of the view: 140 of 280 mm (448 px at 960 px and 300 mm)."""
 
 COLUMBIA_FOCAL_PX = 19_760.0
 """85 mm lens on a 22.3 mm sensor, in pixels of the full-resolution image."""
@@ -66,6 +73,28 @@ def look_at(target: np.ndarray, x_axis: np.ndarray) -> np.ndarray:
     z = unit(target)
     y = unit(np.cross(z, x_axis))
     return np.stack([np.cross(y, z), y, z])
+
+
+def rotation_matrix(vector: np.ndarray) -> np.ndarray:
+    """Rotation [3, 3] about `vector` [3] by its length in radians (Rodrigues's formula)."""
+    angle = np.linalg.norm(vector)
+    if angle == 0:
+        return np.eye(3)
+    x, y, z = np.asarray(vector, np.float64) / angle
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def screen_point(pixels: np.ndarray, screen: dict) -> np.ndarray:
+    """Points [..., 3] mm, in the camera's frame, of screen pixels (x, y) [..., 2] from the upper left corner.
+
+    `screen` holds width and height in pixels, width_mm, height_mm, origin [3] mm of the upper left corner and
+    rotation [3], the rotation vector that takes the screen's axes to the camera's (as in MPIIGaze's monitorPose.mat).
+    """
+    pitch = np.array([screen["width_mm"] / screen["width"], screen["height_mm"] / screen["height"]])
+    across, down = rotation_matrix(np.array(screen["rotation"])).T[:2]
+    mm = np.asarray(pixels, np.float64) * pitch
+    return np.array(screen["origin"]) + mm[..., :1] * across + mm[..., 1:] * down
 
 
 def camera_matrix(width: int, height: int, focal_px: float) -> np.ndarray:
@@ -134,21 +163,35 @@ def view_camera(size: int = VIEW_SIZE_PX) -> np.ndarray:
     return camera_matrix(size, size, VIEW_FOCAL_PX * size / VIEW_SIZE_PX)
 
 
+def eye_camera(width: int = EYE_WIDTH_PX, height: int = EYE_HEIGHT_PX) -> np.ndarray:
+    """Intrinsics [3, 3] of a whole normalised eye image at `width` x `height` pixels (60 x 36 in MPIIGaze)."""
+    camera = camera_matrix(width, height, VIEW_FOCAL_PX * width / EYE_WIDTH_PX)
+    camera[1, 1] = VIEW_FOCAL_PX * height / EYE_HEIGHT_PX
+    return camera
+
+
+def xgaze_camera(size: int) -> np.ndarray:
+    """Intrinsics [3, 3], at the view's distance, of ETH-XGaze's normalised face at `size` x `size` pixels."""
+    return camera_matrix(size, size, VIEW_FOCAL_PX * size / VIEW_SIZE_PX / XGAZE_VIEW_SHARE)
+
+
 def patch_camera(patch: dict) -> np.ndarray:
     """Intrinsics [3, 3] of the patch that the network sees, as a part of the normalised view.
 
-    `patch` is {"kind": "face" | "eyes", "height", "width"} in pixels. `face` is the whole view, `eyes` a
+    `patch` is {"kind": "face" | "eyes" | "eye", "height", "width"} in pixels. `face` is the whole view, `eyes` a
     band 192 view pixels wide (120 mm) with the patch's aspect, centred 32 view pixels (20 mm) above the
-    middle. Raises ValueError for another kind.
+    middle, `eye` the whole normalised image of one eye. Raises ValueError for another kind.
     """
     width, height = patch["width"], patch["height"]
+    if patch["kind"] == "eye":
+        return eye_camera(width, height)
     if patch["kind"] == "face":
         scale_x, scale_y, rise = width / VIEW_SIZE_PX, height / VIEW_SIZE_PX, 0.0
     elif patch["kind"] == "eyes":
         scale_x = scale_y = width / BAND_WIDTH_PX
         rise = BAND_RISE_PX * scale_y
     else:
-        raise ValueError(f"patch kind {patch['kind']!r} is neither 'face' nor 'eyes'")
+        raise ValueError(f"patch kind {patch['kind']!r} is none of 'face', 'eyes' and 'eye'")
     return np.array(
         [
             [VIEW_FOCAL_PX * scale_x, 0.0, (width - 1) / 2],

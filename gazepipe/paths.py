@@ -5,6 +5,10 @@ Every argument may also be a Snakemake wildcard such as "{fold}".
 
 WILDCARDS = ("dataset", "model", "method", "fold", "seed", "test", "part")
 TABLES = ("benchmark", "cross_dataset", "efficiency", "efficiency_run_size", "comparisons")
+DOWNLOADS = "data/downloads"
+"""Archives as they were loaded, of all runs."""
+DATA_LOCK = "data-lock.json"
+"""Checksums of archives whose publisher gives none, as first seen; to be committed."""
 
 
 def results_root(run: str) -> str:
@@ -13,7 +17,7 @@ def results_root(run: str) -> str:
 
 
 def raw_folder(run: str, dataset: str) -> str:
-    """Native layout of a drawn data set."""
+    """Native layout of a data set that is drawn or unpacked here."""
     return f"data/{run}/raw/{dataset}" if run else f"data/raw/{dataset}"
 
 

@@ -55,7 +55,7 @@ class Plan:
             {
                 "stage": job.stage,
                 "wildcards": wildcards,
-                "block": self.block(job.stage, **wildcards),
+                "block": _deciding(job.stage, self.block(job.stage, **wildcards)),
                 "source": provenance.source_fingerprint(self.modules(job.stage, **wildcards)),
                 "upstream": [self._key(upstream) for upstream in self.upstream(job.stage, **wildcards)],
             }
@@ -69,12 +69,16 @@ class Plan:
 
     def _block_fetch(self, dataset: str) -> dict:
         entry = self.config.datasets[dataset]
-        return {
+        block = {
             "layout": entry.layout,
             "subjects": entry.subjects,
-            "source": entry.source.model_dump(exclude_none=True),
+            "options": self._options(dataset),
+            "source": entry.source.model_dump(exclude_none=True, exclude={"consent"}),
             "folder": paths.raw_folder(self.config.run, dataset),
         }
+        if entry.source.url is not None:
+            block |= {"consent": entry.source.consent, "downloads": paths.DOWNLOADS, "lock": paths.DATA_LOCK}
+        return block
 
     def _block_prepare_part(self, dataset: str, part: str) -> dict:
         entry = self.config.datasets[dataset]
@@ -84,17 +88,25 @@ class Plan:
             "patch": self.config.patch.model_dump(),
             "part": int(part),
             "parts": entry.parts,
+            "options": self._options(dataset),
         }
+
+    def _options(self, dataset: str) -> dict:
+        """What the layout's reader wants to know beyond the folder."""
+        manifest = self.config.datasets[dataset].manifest
+        return {"manifest": manifest.model_dump(exclude_none=True)} if manifest else {}
 
     def _block_prepare(self, dataset: str) -> dict:
         entry = self.config.datasets[dataset]
-        return {"dataset": dataset, "max_rejected": entry.max_rejected}
+        return {"dataset": dataset, "max_rejected": entry.max_rejected, "by": entry.split.by}
 
     def _block_split(self, dataset: str) -> dict:
-        return self.config.datasets[dataset].split.model_dump(exclude_none=True)
+        # `by` is applied when the store is made: its subjects are the groups.
+        return self.config.datasets[dataset].split.model_dump(exclude_none=True, exclude={"by"})
 
     def _block_sheet(self, dataset: str) -> dict:
-        return {"dataset": dataset, "layout": self.config.datasets[dataset].layout}
+        entry = self.config.datasets[dataset]
+        return {"dataset": dataset, "layout": entry.layout, "options": self._options(dataset)}
 
     def _block_train(self, dataset: str, model: str, method: str, fold: str, seed: str) -> dict:
         node = self.config.methods[method]
@@ -185,9 +197,10 @@ class Plan:
         """Python modules whose source (with all that they import) decides a job's result."""
         match stage:
             case "fetch" if self.config.datasets[wildcards["dataset"]].source.drawn is not None:
-                return ("gazepipe.datasets.fetch", "gazepipe.datasets.synthetic")
+                return ("gazepipe.datasets.inventory", "gazepipe.datasets.synthetic")
             case "fetch":
-                return ("gazepipe.datasets.fetch",)
+                # How a file came here decides nothing: its checksum is compared.
+                return ("gazepipe.datasets.inventory", "gazepipe.datasets.archive")
             case "prepare_part" | "prepare":
                 return ("gazepipe.datasets.prepare",)
             case "split":
@@ -333,3 +346,14 @@ def _not_older(path: str, than_ns: int) -> int:
         return max(time_ns, than_ns)
     except OSError:
         return 0
+
+
+def _deciding(stage: str, block: dict) -> dict:
+    """The part of a block that decides a job's result: not the licence of a data set, nor a mirror's address."""
+    if stage != "fetch" or "url" not in block["source"]:
+        return block
+    archives = [
+        {"content": archive.get("sha256", archive["url"]), "folder": archive.get("folder", "")}
+        for archive in block["source"]["url"]["archives"]
+    ]
+    return {**block, "source": {"url": archives}, "consent": None}

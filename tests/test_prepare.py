@@ -116,7 +116,7 @@ def write_pictures(folder, subjects, names=("0P_0V_0H", "0P_10V_-5H", "-15P_-10V
 @pytest.fixture
 def found(monkeypatch):
     """Detection replaced: these tests are about files and labels."""
-    monkeypatch.setattr(columbia, "_mesh", straight_mesh)
+    monkeypatch.setattr(columbia, "find_mesh", straight_mesh)
 
 
 def build(folder, out, subjects, layout="columbia", patch=EYES, parts=1, share=0.0):
@@ -221,7 +221,7 @@ def test_pictures_without_a_face_are_rejected(tmp_path):
 
 def test_a_face_at_an_impossible_distance_is_rejected(tmp_path, monkeypatch):
     folder = write_pictures(tmp_path / "raw", ["0001"])
-    monkeypatch.setattr(columbia, "_mesh", lambda image: straight_mesh(image) / 8)
+    monkeypatch.setattr(columbia, "find_mesh", lambda image: straight_mesh(image) / 8)
     prepared = columbia.prepare_subject(folder, "0001", EYES)
     assert "seems 16.3 m away" in prepared.rejected[0][1]
 
@@ -430,7 +430,7 @@ def test_the_eyes_of_drawn_heads_land_where_the_normalised_view_has_them(drawn):
     shifts = []
     for file, (who, view, _) in truth.items():
         picture = cv2.imread(str(folder / file[:4] / file))
-        rotation, middle = faces.head_pose(columbia._mesh(picture), camera)
+        rotation, middle = faces.head_pose(columbia.find_mesh(picture), camera)
         eyes = who.landmarks[:4].mean(axis=0) @ view.rotation.T + view.translation
         places = []
         for where, across in ((middle, rotation[:, 0]), (center(who, view), view.rotation[:, 0])):

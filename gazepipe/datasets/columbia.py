@@ -9,16 +9,18 @@ import hashlib
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from gazepipe.datasets.faces import detect, head_pose, landmarks
+from gazepipe.datasets.faces import find_mesh, head_pose
 from gazepipe.datasets.images import UnusableImage, gray, read_jpeg, warp
-from gazepipe.datasets.layout import Prepared, matching
+from gazepipe.datasets.layout import Prepared, stacked, subject_place, subject_places
 from gazepipe.errors import UserError
 from gazepipe.geometry import (
     COLUMBIA_FOCAL_PX,
     COLUMBIA_WIDTH_PX,
     VIEW_DISTANCE_MM,
+    VIEW_GEOMETRY,
     columbia_camera,
     columbia_gaze,
     head_angles,
@@ -27,7 +29,10 @@ from gazepipe.geometry import (
     vector_to_angles,
 )
 
+GEOMETRY = VIEW_GEOMETRY
+
 SUBJECT_FOLDER = re.compile(r"\d{4}")
+WHAT = "subject folders 0001, 0002, ..."
 LIKE_A_PICTURE = re.compile(r"\d.*\.jpe?g", re.IGNORECASE)
 PICTURE = re.compile(r"(\d{4})_2m_(-?\d+)P_(-?\d+)V_(-?\d+)H\.jpg", re.IGNORECASE)
 ANGLES_DEG = {"P": (-30, -15, 0, 15, 30), "V": (-10, 0, 10), "H": (-15, -10, -5, 0, 5, 10, 15)}
@@ -40,7 +45,12 @@ LEAST_WIDTH_PX = 640
 
 def subjects(folder: str | Path) -> list[str]:
     """Names of the subject folders, sorted; UserError where there is none."""
-    return [path.name for path in matching(folder, SUBJECT_FOLDER, "subject folders 0001, 0002, ...")]
+    return list(subject_places(folder, SUBJECT_FOLDER, WHAT))
+
+
+def subject_name(index: int) -> str:
+    """Name of the subject `index`, from 0."""
+    return f"{index + 1:04d}"
 
 
 def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
@@ -49,11 +59,7 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
     Pictures that cannot be used (unreadable, misnamed, no face) are listed in `rejected`; other files are
     ignored. Raises UserError where the subject's folder is missing or holds no picture.
     """
-    places = {path.name: path for path in matching(folder, SUBJECT_FOLDER, "subject folders 0001, 0002, ...")}
-    if subject not in places:
-        missing = min(places.values()).with_name(subject)
-        raise UserError(f"{missing}: the subject's folder is missing; add it")
-    place = places[subject]
+    place = subject_place(folder, subject, SUBJECT_FOLDER, WHAT)
     paths = sorted(path for path in place.iterdir() if LIKE_A_PICTURE.fullmatch(path.name))
     if not paths:
         raise UserError(f"{place}: holds no pictures; restore them or leave the subject out")
@@ -68,16 +74,17 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
             frames.append(path.name)
         except UnusableImage as error:
             rejected.append((path.name, str(error)))
-    images, targets, poses = zip(*samples, strict=True) if samples else ((), (), ())
-    return Prepared(
-        image=np.array(images, np.uint8).reshape(-1, 1, patch["height"], patch["width"]),
-        target=np.array(targets, np.float32).reshape(-1, 2),
-        head_pose=np.array(poses, np.float32).reshape(-1, 2),
-        frame=frames,
-        rejected=rejected,
-        checksum=digest.hexdigest(),
-        place=place,
-    )
+    return stacked(samples, frames, rejected, patch, digest.hexdigest(), place)
+
+
+def native_image(folder: str | Path, subject: str, frame: str) -> np.ndarray:
+    """The middle of a picture, where the subject is: u8 BGR [h, h, 3]; UserError where it cannot be read."""
+    path = subject_place(folder, subject, SUBJECT_FOLDER, WHAT) / frame
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"{path}: cannot be read any more; fetch the data set again")
+    height, width = image.shape[:2]
+    return image[:, width // 2 - height // 2 : width // 2 + height // 2]
 
 
 def parse_name(name: str, subject: str) -> tuple[int, int]:
@@ -105,7 +112,7 @@ def _sample(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Patch u8 [H, W], gaze [2] and head pose [2] in the normalised frame of a picture u8 [h, w, 3]."""
     camera = columbia_camera(image.shape[1], image.shape[0])
-    rotation, center = head_pose(_mesh(image), camera)
+    rotation, center = head_pose(find_mesh(image), camera)
     distance = np.linalg.norm(center)
     if not POSSIBLE_DISTANCE_MM[0] < distance < POSSIBLE_DISTANCE_MM[1]:
         raise UnusableImage(f"the face found seems {distance / 1000:.1f} m away, expected about 2 m")
@@ -113,11 +120,3 @@ def _sample(
     gaze = vector_to_angles(turn @ columbia_gaze(vertical_deg, horizontal_deg, center))
     pixels = warp(gray(image), to_patch, patch["width"], patch["height"])
     return pixels, gaze, head_angles(turn @ rotation)
-
-
-def _mesh(image: np.ndarray) -> np.ndarray:
-    for face in detect(image):
-        mesh = landmarks(image, face)
-        if mesh is not None:
-            return mesh
-    raise UnusableImage("no face found")

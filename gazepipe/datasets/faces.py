@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gazepipe.datasets.images import warp
+from gazepipe.datasets.images import UnusableImage, warp
 from gazepipe.errors import UserError
 from gazepipe.geometry import head_frame, look_at, unit
 
@@ -76,6 +76,15 @@ def landmarks(image_bgr: np.ndarray, face: Face) -> np.ndarray | None:
     points[:, :2] = (points[:, :2] - 0.5) @ to_picture[:, :2].T + to_picture[:, 2]
     points[:, 2] *= np.linalg.norm(to_picture[:, 0])
     return points
+
+
+def find_mesh(image_bgr: np.ndarray) -> np.ndarray:
+    """Mesh [468, 3] (see `landmarks`) of the best face in a BGR image u8 [h, w, 3]; UnusableImage without one."""
+    for face in detect(image_bgr):
+        mesh = landmarks(image_bgr, face)
+        if mesh is not None:
+            return mesh
+    raise UnusableImage("no face found")
 
 
 def head_pose(mesh: np.ndarray, camera_matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,12 +13,15 @@ import h5py
 import numpy as np
 
 from gazepipe.datasets.images import gray, warp
-from gazepipe.datasets.layout import Prepared, matching
+from gazepipe.datasets.layout import Prepared, as_bytes, check_angles, subject_place, subject_places
 from gazepipe.datasets.store import DAMAGED
 from gazepipe.errors import UserError
-from gazepipe.geometry import patch_camera, view_camera
+from gazepipe.geometry import VIEW_GEOMETRY, patch_camera, view_camera
 
-SUBJECT_FILE = re.compile(r"p\d{2}\.mat")
+GEOMETRY = VIEW_GEOMETRY
+
+SUBJECT_FILE = re.compile(r"p\d{2}\.mat", re.IGNORECASE)
+WHAT = "files p00.mat, p01.mat, ..."
 BATCH = 64
 LABEL_COLUMNS = 16
 LABELS = ("gaze pitch", "gaze yaw", "head pitch", "head yaw")
@@ -26,7 +29,12 @@ LABELS = ("gaze pitch", "gaze yaw", "head pitch", "head yaw")
 
 def subjects(folder: str | Path) -> list[str]:
     """Names of the subjects (`p00`, ...), sorted; UserError where there is none."""
-    return [path.stem for path in matching(folder, SUBJECT_FILE, "files p00.mat, p01.mat, ...")]
+    return list(subject_places(folder, SUBJECT_FILE, WHAT))
+
+
+def subject_name(index: int) -> str:
+    """Name of the subject `index`, from 0."""
+    return f"p{index:02d}"
 
 
 def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
@@ -35,21 +43,17 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
     Images are read in batches. Raises UserError naming the file (and row) where it is missing, truncated,
     no HDF5, of other shapes, or holds a label that is not finite or not within +-pi/2.
     """
-    places = {path.stem: path for path in matching(folder, SUBJECT_FILE, "files p00.mat, p01.mat, ...")}
-    if subject not in places:
-        missing = min(places.values()).with_name(f"{subject}.mat")
-        raise UserError(f"{missing}: the subject's file is missing; add it")
-    path = places[subject]
+    path = subject_place(folder, subject, SUBJECT_FILE, WHAT)
     try:
         with h5py.File(path, "r") as file:
             data, label = _datasets(file, path)
             labels = np.asarray(label[:, : len(LABELS)], np.float64)
-            _check_labels(labels, path)
+            check_angles(labels, LABELS, f"{path}: Data/label")
             digest = hashlib.sha256(labels.tobytes())
             image = np.empty((len(labels), 1, patch["height"], patch["width"]), np.uint8)
             to_patch = patch_camera(patch) @ np.linalg.inv(view_camera(data.shape[-1]))
             for start in range(0, len(labels), BATCH):
-                views = _as_bytes(data[start : start + BATCH], path, start)
+                views = as_bytes(data[start : start + BATCH], f"{path}: Data/data", start)
                 digest.update(views)
                 for row, view in enumerate(views, start):
                     pixels = gray(np.ascontiguousarray(view.transpose(1, 2, 0)))
@@ -67,6 +71,12 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
     )
 
 
+def native_image(folder: str | Path, subject: str, frame: str) -> np.ndarray:
+    """A normalised view as it is in the file, u8 BGR [S, S, 3]."""
+    with h5py.File(subject_place(folder, subject, SUBJECT_FILE, WHAT), "r") as file:
+        return np.ascontiguousarray(file["Data/data"][int(frame)].transpose(1, 2, 0).astype(np.uint8))
+
+
 def _datasets(file: h5py.File, path: Path) -> tuple[h5py.Dataset, h5py.Dataset]:
     data, label = file.get("Data/data"), file.get("Data/label")
     if not isinstance(data, h5py.Dataset) or not isinstance(label, h5py.Dataset):
@@ -80,26 +90,3 @@ def _datasets(file: h5py.File, path: Path) -> tuple[h5py.Dataset, h5py.Dataset]:
         if dataset.dtype.kind not in "uif":
             raise UserError(f"{path}: Data/{name} is of type {dataset.dtype}, expected numbers; fetch it again")
     return data, label
-
-
-def _check_labels(labels: np.ndarray, path: Path) -> None:
-    wrong = ~(np.abs(labels) <= np.pi / 2)  # true for NaN, too
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        raise UserError(
-            f"{path}: Data/label row {row}: {LABELS[column]} is {labels[row, column]:g}, "
-            "not within +-pi/2 rad; correct the label (turn degrees into radians)"
-        )
-
-
-def _as_bytes(views: np.ndarray, path: Path, first_row: int) -> np.ndarray:
-    """Images of any numeric type that hold 0-255, as u8."""
-    if views.dtype == np.uint8:
-        return views
-    fine = np.logical_and(views >= 0, views <= 255).all(axis=(1, 2, 3))
-    if not fine.all():
-        row = first_row + int(np.argmin(fine))
-        raise UserError(f"{path}: Data/data row {row} holds values outside 0-255; fetch the file again")
-    if views.dtype.kind == "f" and 0 < views.max() <= 1:
-        raise UserError(f"{path}: Data/data row {first_row} holds 0-1, expected 0-255; multiply the images by 255")
-    return np.rint(views).astype(np.uint8)

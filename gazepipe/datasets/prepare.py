@@ -16,14 +16,38 @@ from typing import Any
 import cv2
 import h5py
 
-from gazepipe.datasets import columbia, mpiifacegaze
+from gazepipe.datasets import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze, mpiigaze_npz
 from gazepipe.datasets.layout import Prepared
 from gazepipe.datasets.store import DAMAGED, write_store
 from gazepipe.errors import UserError
 from gazepipe.io import atomic, write_text
 from gazepipe.progress import track
 
-LAYOUTS = {"columbia": columbia, "mpiifacegaze": mpiifacegaze}
+LAYOUTS = {
+    "columbia": columbia,
+    "mpiifacegaze": mpiifacegaze,
+    "ethxgaze": ethxgaze,
+    "mpiigaze": mpiigaze,
+    "mpiigaze-npz": mpiigaze_npz,
+    "manifest": manifest,
+}
+"""Readers of native layouts. Each has GEOMETRY (text for the store), subjects(folder), prepare_subject(folder, subject,
+patch) and native_image(folder, subject, frame), and subject_name(index) where the layout numbers its subjects."""
+
+
+def expected_subjects(folder: str | Path, layout: str, count: int, options: dict[str, Any]) -> list[str]:
+    """Names of the first `count` subjects of a native `folder`.
+
+    In layouts that number their subjects without gaps these are the names that ought to be there; in the others those
+    found, and UserError where they are too few. `options` as in `prepare_part`.
+    """
+    reader = LAYOUTS[layout]
+    if hasattr(reader, "subject_name"):
+        return [reader.subject_name(index) for index in range(count)]
+    found = reader.subjects(folder, **options)
+    if len(found) < count:
+        raise UserError(f"{folder}: holds {len(found)} subjects, expected {count}; add the rest or correct `subjects`")
+    return found[:count]
 
 
 def prepare_part(
@@ -34,19 +58,21 @@ def prepare_part(
     part: int,
     parts: int,
     out: str | Path,
+    options: dict[str, Any] | None = None,
 ) -> None:
     """Prepare the expected `subjects[part::parts]` of a native `folder` into the part file `out` (HDF5).
 
-    `patch` as in `gazepipe.geometry.patch_camera`. Each file that cannot be used is named on stderr. Raises
-    UserError where the folder is empty, an expected subject is missing or has no usable picture, or a file
-    breaks its layout.
+    `patch` as in `gazepipe.geometry.patch_camera`; `options` go to the layout's reader as they are. Each file that
+    cannot be used is named on stderr. Raises UserError where the folder is empty, an expected subject is
+    missing or has no usable picture, or a file breaks its layout.
     """
     cv2.setNumThreads(1)  # the parts already share the cores
     reader = LAYOUTS[layout]
     with atomic(out) as partial, h5py.File(partial, "w") as file:
         file.attrs["patch"] = json.dumps(patch, sort_keys=True)
+        file.attrs["geometry"] = reader.GEOMETRY
         for subject in track(subjects[part::parts], f"prepare {layout} part {part + 1}/{parts}", unit="subject"):
-            prepared = reader.prepare_subject(folder, subject, patch)
+            prepared = reader.prepare_subject(folder, subject, patch, **(options or {}))
             for frame, reason in prepared.rejected:
                 print(f"warning: {prepared.place / frame}: {reason}; left out", file=sys.stderr)
             if not prepared.frame:
@@ -64,13 +90,15 @@ def merge(
     out_rejected_csv: str | Path,
     attrs: dict[str, Any],
     max_rejected_share: float,
+    by_day: bool = False,
 ) -> None:
     """Join part files into the store, sorted by subject, then frame, and list what was left out in a CSV.
 
-    `attrs` names the `dataset` (see `store.ATTRIBUTES`; `patch` and `source` are filled in here). The CSV
-    has the columns subject, frame, reason and is written even when empty. Raises UserError, and writes
-    nothing, where more than `max_rejected_share` of all frames had to be left out, where a subject lies in
-    two parts, or patches differ.
+    `attrs` names the `dataset` (see `store.ATTRIBUTES`; `patch`, `geometry` and `source` are filled in here). With
+    `by_day` the store's subjects are days, `p00/day01`: the part of the frame's name before its `/` joins the
+    subject's, and folds, errors and statistics are over days. The CSV has the columns subject, frame, reason
+    and is written even when empty. Raises UserError, and writes nothing, where more than `max_rejected_share`
+    of all frames had to be left out, where a subject lies in two parts, or patches differ.
     """
     with ExitStack() as stack:
         files = [stack.enter_context(_open_part(path)) for path in parts]
@@ -87,7 +115,8 @@ def merge(
         used = sum(len(group["target"]) for group in groups.values())
         _check_share(out_store, rows, used, max_rejected_share)
         filled = {**attrs, "patch": json.loads(patches.pop()), "source": _checksum(groups)}
-        write_store(out_store, _batches(groups), filled)
+        filled["geometry"] = files[0].attrs["geometry"]
+        write_store(out_store, _batches(groups, by_day), filled)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("subject", "frame", "reason"), *rows])
     write_text(out_rejected_csv, text.getvalue())
@@ -111,11 +140,19 @@ def _text(group: h5py.Group) -> dict:
     return json.loads(group["text"][()])
 
 
-def _batches(groups: dict[str, h5py.Group]) -> Iterator[dict[str, Any]]:
+def _batches(groups: dict[str, h5py.Group], by_day: bool) -> Iterator[dict[str, Any]]:
     for subject in sorted(groups):
         group = groups[subject]
         columns = {name: group[name][()] for name in ("image", "target", "head_pose")}
-        yield {**columns, "subject": subject, "frame": _text(group)["frame"]}
+        frames = _text(group)["frame"]
+        yield {**columns, "subject": _days(subject, frames) if by_day else subject, "frame": frames}
+
+
+def _days(subject: str, frames: list[str]) -> list[str]:
+    for frame in frames:
+        if "/" not in frame:
+            raise UserError(f"{subject}: frame {frame} names no day (day/image); leave out `by: day`")
+    return [f"{subject}/{frame.partition('/')[0]}" for frame in frames]
 
 
 def _rejected(groups: dict[str, h5py.Group]) -> list[tuple[str, str, str]]:

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from gazepipe.errors import UserError
+from gazepipe.geometry import VIEW_GEOMETRY
 from gazepipe.io import atomic
 
 SCHEMA_VERSION = 1
@@ -34,7 +35,7 @@ ATTRIBUTES = {
 }
 DEFAULTS: dict[str, Any] = {
     "task": "gaze angles",
-    "geometry": "normalised face view (448 px, focal length 960 px, 600 mm, no head roll); x right, y down",
+    "geometry": VIEW_GEOMETRY,
     "units": "rad",
     "mean": 0.5,
     "std": 0.5,

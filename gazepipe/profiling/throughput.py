@@ -35,7 +35,8 @@ def measure_interleaved(
 
     Models take turns in rounds, so that a machine that slows down meanwhile slows all of them alike; each
     turn, where there are several models, starts with a call that is not timed. `seconds` is the time for one
-    model and batch size, warm-up apart. Images are random and fixed. Networks run in eval mode on the device where they lie, under
+    model and batch size, warm-up apart. Images are random and fixed. Networks run in eval mode on the device where
+    they lie, under
     inference mode with `threads` threads.
 
     Returns per model one row per batch size: runtime, batch, images_per_second (batch over the median

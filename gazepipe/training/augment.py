@@ -29,7 +29,8 @@ def augment(
     0.8-4.8), `mixup` (mean of a sharpened copy and a 0.95-0.98 crop of the same image) and `pairs` (two
     different ones of these), of sum at most 1; and for all samples the largest `shift` along either axis as a
     share of the width (whole pixels, edges repeated: the eyes are never found to the pixel), the half-width of
-    a factor around 1 on `brightness` and on `contrast`, and the largest standard deviation of pixel `noise`. A missing key is 0.
+    a factor around 1 on `brightness` and on `contrast`, and the largest standard deviation of pixel `noise`. A
+    missing key is 0.
     Only `flip` changes a label.
     """
     plan = draw_plan(len(images), config, generator)

@@ -1,5 +1,5 @@
 rule fetch:
-    """Draw a data set in its native layout, or record the folder that holds it."""
+    """Draw, load or unpack a data set in its native layout, or look at the folder that holds it."""
     output:
         receipt=paths.receipt(RUN, "{dataset}"),
     log:

@@ -1,4 +1,4 @@
-"""Drawn data sets: people with exactly known gaze, written in the native layouts of Columbia Gaze and MPIIFaceGaze."""
+"""Drawn data sets: people with exactly known gaze, written in the native layouts of the real ones."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -8,22 +8,42 @@ from pathlib import Path
 
 import cv2
 
-from gazepipe.datasets.synthetic import columbia, mpiifacegaze
+from gazepipe.datasets.synthetic import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze
 from gazepipe.errors import UserError
 from gazepipe.progress import track
 
-LAYOUTS = {"columbia": columbia, "mpiifacegaze": mpiifacegaze}
-DEFAULTS = {"columbia": {"seed": 0, "scale": 0.125}, "mpiifacegaze": {"seed": 0, "images": 80, "size": 256}}
+LAYOUTS = {
+    "columbia": columbia,
+    "mpiifacegaze": mpiifacegaze,
+    "ethxgaze": ethxgaze,
+    "mpiigaze": mpiigaze,
+    "manifest": manifest,
+}
+DEFAULTS = {
+    "columbia": {"seed": 0, "scale": 0.125},
+    "mpiifacegaze": {"seed": 0, "images": 80, "size": 256},
+    "ethxgaze": {"seed": 0, "images": 80, "size": 224},
+    "mpiigaze": {"seed": 0, "images": 80},
+    "manifest": {"seed": 0, "images": 80, "size": 640},
+}
+OUTER_ENTRIES = {
+    "ethxgaze": {"train"},
+    "mpiigaze": {"Data", "Evaluation Subset"},
+    "manifest": {"images", "labels.csv"},
+}
+"""What a drawn folder holds, in layouts whose subjects lie deeper."""
 SMALLEST_SCALE = 0.02  # of Columbia's 5184 px: 104 px, the face 26 px wide
 
 
 def draw(block: dict, folder: Path, workers: int) -> None:
     """Draw a data set into `folder`, each subject atomically; equal blocks give equal bytes, whatever `workers`.
 
-    block: {"layout": "columbia" | "mpiifacegaze", "subjects": int, "seed": int >= 0 (0)} and, for columbia, "scale":
-    fraction of 5184 x 3456 px (0.125); for mpiifacegaze, "images" per subject (80) and "size", side of the normalised
-    view in px (256). A value of None means the default. workers: processes, at least 1. Raises `UserError` for an
-    unknown key, an impossible value, or a folder that holds anything that the block would not draw.
+    block: {"layout": one of LAYOUTS, "subjects": int, "seed": int >= 0 (0)} and, for columbia, "scale": fraction of
+    5184 x 3456 px (0.125); for the others, "images" per subject (80) and, where the layout does not fix it,
+    "size" in px: side of the normalised view (mpiifacegaze: 256, ethxgaze: 224) or width of the camera's
+    picture (manifest: 640). A value of None means the default. workers: processes, at least 1. Raises
+    `UserError` for an unknown key, an impossible value, or a folder that holds anything that the block would
+    not draw.
     """
     block = _checked(block)
     module = LAYOUTS[block["layout"]]
@@ -34,6 +54,8 @@ def draw(block: dict, folder: Path, workers: int) -> None:
     subjects = range(block["subjects"])
     for _ in track(_run(task, subjects, workers), f"draw {block['layout']}", len(subjects), "subjects"):
         pass
+    if hasattr(module, "finish"):
+        module.finish(folder, block)
 
 
 def _run(task: partial, subjects: range, workers: int) -> Iterator[None]:
@@ -62,6 +84,7 @@ def _checked(block: dict) -> dict:
         _require(filled, "scale", (int, float), SMALLEST_SCALE, 1)
     else:
         _require(filled, "images", int, 1, 100_000)
+    if "size" in filled:
         _require(filled, "size", int, 32, 2048)
     return {"layout": layout, **filled}
 
@@ -76,7 +99,8 @@ def _require(block: dict, key: str, kind: type | tuple, low: float, high: float)
 def _refuse_strangers(folder: Path, block: dict) -> None:
     module = LAYOUTS[block["layout"]]
     suffix = ".mat" if block["layout"] == "mpiifacegaze" else ""
-    expected = {module.subject_name(index) + suffix for index in range(block["subjects"])}
+    subjects = {module.subject_name(index) + suffix for index in range(block["subjects"])}
+    expected = OUTER_ENTRIES.get(block["layout"], subjects)
     for path in sorted(folder.iterdir()):
         if path.name not in expected and not path.name.startswith("."):
             raise UserError(f"{path}: found in the folder to draw into; empty the folder first")
