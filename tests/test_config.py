@@ -76,11 +76,12 @@ def test_refusals_name_key_value_and_nearest(raw, path, value, expected):
 
 def test_overrides_merge_model_then_method(raw):
     raw["models"]["resnet18"]["training"] = {"learning_rate": 0.5, "epochs": 7}
+    raw["models"]["plain"] = {"arch": "resnet18"}
     raw["methods"]["kd"]["training"] = {"epochs": 9}
     loaded = config.load(raw)
     merged = config.training_of(loaded, "resnet18", "kd")
     assert (merged.learning_rate, merged.epochs, merged.batch_size) == (0.5, 9, loaded.training.batch_size)
-    assert config.training_of(loaded, "resnet10_wide", "base") == loaded.training
+    assert config.training_of(loaded, "plain", "base") == loaded.training
 
 
 def test_folds_default_to_all_of_the_protocol(raw):

@@ -21,7 +21,7 @@ from gazepipe.training.device import make_deterministic, resolve_device
 COLUMNS = ("sample", "subject", "frame", "pitch", "yaw", "pitch_pred", "yaw_pred")
 
 
-def predict(block: dict, weights: Path, store: Path, split: Path, out: Path, batch_size: int = 256) -> None:
+def predict(block: dict, weights: Path, store: Path, split: Path, out: Path, batch_size: int = 64) -> None:
     """Write the gaze that a run's `weights` (model.safetensors) see in a store.
 
     `block` is {"fold": the fold whose test subjects are predicted, None for all subjects of the store,

@@ -6,6 +6,8 @@ rule profile:
         paths.log(RESULTS, "profile", "{model}", "{method}"),
     benchmark:
         paths.benchmark(RESULTS, "profile", "{model}", "{method}")
+    # First: a job that waits for all cores while others run would leave cores idle.
+    priority: 1
     conda:
         ENVIRONMENT
     threads: 1
