@@ -30,8 +30,8 @@ statistics: {resamples: 1000}
 SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "config.yaml", "envs", "pyproject.toml")
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml", *arguments]
+def snakemake(folder: Path, *arguments: str, on_top: tuple[str, ...] = ("tiny.yaml",)) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", *on_top, *arguments]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
@@ -176,3 +176,29 @@ def test_a_missing_subject_stops_the_run_and_is_named(clone):
     assert "0003: the subject's folder is missing" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (clone / "results/data/columbia-drawn.h5").exists()
+
+
+def test_the_papers_whole_protocol_builds(repository, tmp_path):
+    folder = copy_source(repository, tmp_path)
+    for path in ("config/paper.yaml", "tests/paper_drawn.yaml"):
+        shutil.copy(repository / path, folder)
+    done = snakemake(folder, "--dry-run", "--quiet", "rules", on_top=("paper.yaml", "paper_drawn.yaml"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    # 8 networks (re-birth does not fit simvit), 5 + 15 folds, 3 seeds; each predicts both sets.
+    jobs = dict(line.split() for line in (done.stdout + done.stderr).splitlines() if re.fullmatch(r"\w+ +\d+", line))
+    assert {name: int(jobs[name]) for name in ("train", "predict", "predict_mean", "prepare_part", "profile")} == {
+        "train": 8 * 20 * 3,
+        "predict": 8 * 20 * 3 * 2,
+        "predict_mean": 40,
+        "prepare_part": 56 + 15,
+        "profile": 3,
+    }
+
+
+def test_the_papers_sets_ask_for_consent_first(repository, tmp_path):
+    folder = copy_source(repository, tmp_path)
+    shutil.copy(repository / "config/paper.yaml", folder)
+    done = snakemake(folder, "--", "data/paper/raw/mpiifacegaze.json", on_top=("paper.yaml",))
+    assert done.returncode != 0
+    assert "needs your consent" in done.stdout + done.stderr
+    assert not (folder / "data/downloads").exists()
