@@ -1,8 +1,8 @@
 """Prepare against plain versions, side by side: python benchmarks/bench_prepare.py
 
-Columbia: 5184x3456 jpgs prepared as the workflow does (reduced-scale decoding, one process per core), against one process
-that decodes them in full. MPIIFaceGaze: one 448x448 file against a bare copy of its bytes, and peak memory. Store: random
-batches against np.memmap.
+Columbia: 5184x3456 jpgs prepared as the workflow does (reduced-scale decoding, one process per core), against one
+process that decodes them in full. MPIIFaceGaze: one 448x448 file against a bare copy of its bytes, and peak memory.
+Store: random batches against np.memmap.
 """
 
 import resource

@@ -199,17 +199,19 @@ def load(raw: dict[str, Any]) -> Config:
         except UserError as error:
             raise UserError(f"configuration: models.{name}.arch: {error}") from None
     _check_methods(config)
-    for kind, catalogue in (("models", config.models), ("methods", config.methods)):
-        for name, entry in catalogue.items():
+    for kind in ("datasets", "models", "methods"):
+        for name, entry in getattr(config, kind).items():
             _merge_training(config.training, entry.training, (kind, name, "training"))
     _check_selection(config)
     return config
 
 
-def training_of(config: Config, model: str, method: str) -> Training:
-    """The training block of a run: the top-level one, overridden by the model's, then by the method's."""
-    merged = _merge_training(config.training, config.models[model].training, ("models", model, "training"))
-    return _merge_training(merged, config.methods[method].training, ("methods", method, "training"))
+def training_of(config: Config, dataset: str, model: str, method: str) -> Training:
+    """The training block of a run: the top-level one, overridden by the data set's, the model's, then the method's."""
+    merged = config.training
+    for kind, name in (("datasets", dataset), ("models", model), ("methods", method)):
+        merged = _merge_training(merged, getattr(config, kind)[name].training, (kind, name, "training"))
+    return merged
 
 
 def _merge_training(base: Training, override: dict[str, Any], location: tuple[str, ...]) -> Training:

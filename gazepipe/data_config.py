@@ -1,7 +1,7 @@
 """The typed blocks of a data set: what it shows the network, where it comes from, how it is read and folded."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -157,7 +157,7 @@ class Manifest(Block):
 
 class Dataset(Block):
     """One data set of the catalogue. `licence`: that of a `path` source, for the record. `max_rejected`: the share of
-    unusable images above which `prepare` fails."""
+    unusable images above which `prepare` fails. `training` overrides keys of the top-level block."""
 
     layout: Literal["columbia", "mpiifacegaze", "ethxgaze", "mpiigaze", "mpiigaze-npz", "manifest"]
     source: Source
@@ -167,6 +167,7 @@ class Dataset(Block):
     licence: str = ""
     max_rejected: Share = 0.01
     parts: Count = 2
+    training: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _manifest_with_its_layout(self) -> "Dataset":

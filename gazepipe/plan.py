@@ -113,7 +113,7 @@ class Plan:
         return {
             "model": self._spec(model),
             "training": {
-                **configuration.training_of(self.config, model, method).model_dump(),
+                **configuration.training_of(self.config, dataset, model, method).model_dump(),
                 "augmentation": self.config.augmentation.model_dump(),
             },
             "kd": node.kd.model_dump() if node.kd else None,
@@ -181,11 +181,13 @@ class Plan:
         node = self.config.methods[name]
         return {"parent": node.parent, "teacher": node.teacher, "profiled": self.network_of(name)}
 
-    def _epochs(self, model: str, method: str) -> int:
+    def _epochs(self, model: str, method: str) -> list[int]:
         rebirth = self.config.methods[method].rebirth
         if rebirth:
-            return rebirth.generations * rebirth.epochs
-        return configuration.training_of(self.config, model, method).epochs
+            return [rebirth.generations * rebirth.epochs]
+        chosen = self.config.benchmark.datasets
+        epochs = (configuration.training_of(self.config, name, model, method).epochs for name in chosen)
+        return list(dict.fromkeys(epochs))
 
     def _spec(self, model: str) -> dict:
         entry, patch = self.config.models[model], self.config.patch

@@ -38,6 +38,7 @@ def refusal(raw: dict, path: str, value: object) -> str:
         ("methods/kd/teachr", "base", ["methods.kd.teachr", "'teacher'"]),
         ("methods/kd/kd/respons", 1, ["methods.kd.kd.respons", "'response'"]),
         ("models/resnet18/training", {"epoch": 1}, ["models.resnet18.training.epoch", "'epochs'"]),
+        ("datasets/columbia-drawn/training", {"epoch": 1}, ["datasets.columbia-drawn.training.epoch", "'epochs'"]),
         ("training/epochs", "many", ["training.epochs", '"many"', "integer"]),
         ("training/epochs", 0, ["training.epochs", "0"]),
         ("training/learning_rate", float("nan"), ["training.learning_rate", "NaN"]),
@@ -77,11 +78,12 @@ def test_refusals_name_key_value_and_nearest(raw, path, value, expected):
 def test_overrides_merge_model_then_method(raw):
     raw["models"]["resnet18"]["training"] = {"learning_rate": 0.5, "epochs": 7}
     raw["models"]["plain"] = {"arch": "resnet18"}
+    raw["datasets"]["mpiifacegaze-drawn"]["training"] = {"epochs": 77}
     raw["methods"]["kd"]["training"] = {"epochs": 9}
     loaded = config.load(raw)
-    merged = config.training_of(loaded, "resnet18", "kd")
+    merged = config.training_of(loaded, "columbia-drawn", "resnet18", "kd")
     assert (merged.learning_rate, merged.epochs, merged.batch_size) == (0.5, 9, loaded.training.batch_size)
-    assert config.training_of(loaded, "plain", "base") == loaded.training
+    assert config.training_of(loaded, "mpiifacegaze-drawn", "plain", "base").epochs == 77
 
 
 def test_folds_default_to_all_of_the_protocol(raw):

@@ -52,7 +52,7 @@ TRAINED = {"base", "kd", "kd_prune", "other model", "predict kd", "tables"}
         ("datasets/columbia-drawn/source/drawn/seed", 77, TRAINED | {"fetch", "prepare", "split"}),
         ("patch/width", 96, TRAINED | {"prepare", "split", "profile"}),
         ("datasets/columbia-drawn/split/seed", 5, TRAINED | {"split"}),
-        ("training/learning_rate", 0.5, TRAINED),
+        ("training/weight_decay", 0.5, TRAINED),
         ("methods/kd/training", {"learning_rate": 0.5}, {"kd", "kd_prune", "predict kd", "tables"}),
         ("methods/kd_prune/rebirth/share", 0.2, {"kd_prune", "tables"}),
         ("models/resnet18/width", 0.5, {"base", "kd", "kd_prune", "predict kd", "profile", "tables"}),

@@ -20,7 +20,7 @@ benchmark:
   folds: {columbia-drawn: [1], mpiifacegaze-drawn: [0]}
 datasets:
   columbia-drawn: {subjects: 5, parts: 2, source: {drawn: {scale: 0.125}}}
-  mpiifacegaze-drawn: {subjects: 3, parts: 1, source: {drawn: {images: 6, size: 128}}}
+  mpiifacegaze-drawn: {subjects: 3, parts: 1, source: {drawn: {images: 6, size: 128}}, training: {epochs: 1}}
 models: {resnet18: {width: 0.0625}}
 training: {epochs: 1}
 methods: {kd_prune: {rebirth: {generations: 1, epochs: 1}}}

@@ -185,8 +185,12 @@ def _what_was_run(block: dict, profile: dict) -> str:
         )
     patch = block["patch"]
     lines.append(f"- **Patch**: {patch['kind']}, {patch['height']}×{patch['width']} px, grayscale")
-    epochs = ", ".join(f"{label(row['model'], row['method'])} {row['epochs']}" for row in block["networks"])
-    lines.append(f"- **Epochs**: {epochs}; **seeds**: {', '.join(map(str, block['seeds']))}")
+    epochs = ", ".join(
+        f"{label(row['model'], row['method'])} {'/'.join(map(str, row['epochs']))}" for row in block["networks"]
+    )
+    lines.append(
+        f"- **Epochs** (per data set, where they differ): {epochs}; **seeds**: {', '.join(map(str, block['seeds']))}"
+    )
     here = machine()
     lines.append(f"- **Machine**: {here['cpu']}, {here['cores']} cores, {here['system']}")
     lines.append("- **Versions**: " + ", ".join(f"{name} {version}" for name, version in versions().items()))
