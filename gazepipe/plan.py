@@ -171,6 +171,7 @@ class Plan:
         return {
             "drawn": entry.source.drawn is not None,
             "subjects": entry.subjects,
+            "unit": entry.split.by,
             "protocol": entry.split.protocol,
             "validation": entry.split.validation,
             "fold_count": len(configuration.fold_numbers(entry)),

@@ -91,12 +91,12 @@ def _row_name(model: str, method: str) -> str:
 
 def _benchmark(block: dict, frame: pd.DataFrame, intervals: pd.DataFrame) -> str:
     counts = frame.groupby("dataset").n_subjects.first()
-    columns = {(name, name): f"{name} ({_subjects(counts[name])})" for name in block["datasets"]}
+    columns = {(name, name): f"{name} ({_tested(counts[name], entry)})" for name, entry in block["datasets"].items()}
     return _table(_wide(frame.assign(train=frame.dataset, test=frame.dataset), intervals, columns))
 
 
-def _subjects(count: int) -> str:
-    return f"{count} test subject{'' if count == 1 else 's'}"
+def _tested(count: int, dataset: dict) -> str:
+    return f"{count} test {dataset['unit']}{'' if count == 1 else 's'}"
 
 
 def _cross_dataset(block: dict, frame: pd.DataFrame, intervals: pd.DataFrame) -> list[str]:
@@ -179,9 +179,10 @@ def _what_was_run(block: dict, profile: dict) -> str:
     for name, entry in block["datasets"].items():
         folds = ", ".join(map(str, entry["folds"]))
         lines.append(
-            f"- **{name}**: {'drawn' if entry['drawn'] else 'real'}, {entry['subjects']} subjects; protocol"
+            f"- **{name}**: {'drawn' if entry['drawn'] else 'real'}, {entry['subjects']}"
+            f" subject{'' if entry['subjects'] == 1 else 's'}; protocol"
             f" {entry['protocol']}, folds {folds} of {entry['fold_count']}; {entry['validation']:.0%} of the training"
-            " subjects held out to choose the epoch; the test fold touched once"
+            f" {entry['unit']}s held out to choose the epoch; the test fold touched once"
         )
     patch = block["patch"]
     lines.append(f"- **Patch**: {patch['kind']}, {patch['height']}×{patch['width']} px, grayscale")

@@ -18,7 +18,8 @@ PLAN.settle_times()
 
 RESULTS = PLAN.root
 RUN = PLAN.config.run
-ENVIRONMENT = "../../envs/cpu.yaml"
+GPUS = 1 if PLAN.config.device == "cuda" else 0
+ENVIRONMENT = "../../envs/gpu.yaml" if GPUS else "../../envs/cpu.yaml"
 
 
 wildcard_constraints:

@@ -20,8 +20,9 @@ rule train:
         ENVIRONMENT
     threads: PLAN.config.training.threads
     resources:
-        mem_mb=4000,
-        runtime=720,
+        mem_mb=8000 if GPUS else 4000,
+        runtime=lambda wildcards, attempt: 720 * attempt,
+        gpu=GPUS,
     params:
         block=block("train"),
         key=key("train"),
