@@ -50,7 +50,7 @@ def raw_folder(receipt: Path) -> Path:
 
 
 def _draw(block: dict, folder: Path, workers: int) -> None:
-    """Draw subjects that are not there yet; a folder drawn under other settings is emptied first."""
+    """Draw into `folder`, which is emptied first where it was drawn under other settings or by another renderer."""
     from gazepipe.datasets.synthetic import draw
 
     settings = {"layout": block["layout"], "subjects": block["subjects"], **block["source"]["drawn"]}
