@@ -55,7 +55,6 @@ def _draw(block: dict, folder: Path, workers: int) -> None:
 
     settings = {"layout": block["layout"], "subjects": block["subjects"], **block["source"]["drawn"]}
     marker = folder / DRAWN
-    # An interrupted drawing is taken up where it stopped, but never under other settings or another renderer.
     from gazepipe.provenance import digest, source_fingerprint
 
     stamp = digest([settings, source_fingerprint(("gazepipe.datasets.synthetic",))])
