@@ -23,7 +23,7 @@ from gazepipe.datasets.synthetic import draw
 from gazepipe.slots import available_cores
 
 PATCH = {"kind": "face", "height": 224, "width": 224}
-PICTURES = 24
+PICTURES = 60
 ROWS = 1500
 ROUNDS = 3
 

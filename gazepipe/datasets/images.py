@@ -25,7 +25,9 @@ def warp(image: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.n
     factor = int(np.clip(np.ceil(coarseness - 0.05), 1, LARGEST_SUPERSAMPLING))
     shift = (factor - 1) / 2
     finer = np.array([[factor, 0, shift], [0, factor, shift], [0, 0, 1.0]]) @ matrix
-    drawn = cv2.warpPerspective(image, finer, (width * factor, height * factor), flags=cv2.INTER_LINEAR)
+    size = (height * factor, width * factor)
+    same = image.shape[:2] == size and np.allclose(finer, np.eye(3), atol=1e-9)
+    drawn = image if same else cv2.warpPerspective(image, finer, size[::-1], flags=cv2.INTER_LINEAR)
     return drawn if factor == 1 else cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)
 
 
@@ -43,6 +45,11 @@ def resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
         return image
     smaller = width * height < image.shape[0] * image.shape[1]
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+
+
+def gray_planes(planes_bgr: np.ndarray) -> np.ndarray:
+    """Image u8 [h, w] of the three planes u8 [3, h, w] of a BGR image; much faster than transposing them first."""
+    return gray(cv2.merge([*planes_bgr]))
 
 
 def gray(image_bgr: np.ndarray) -> np.ndarray:

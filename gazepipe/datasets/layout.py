@@ -19,7 +19,7 @@ class Prepared:
 
     `image` u8 [n, 1, H, W]; `target` f32 [n, 2] gaze (pitch, yaw) and `head_pose` f32 [n, 2], radians in the
     normalised frame (0 where the source gives no head pose); `frame` n names; `rejected` (frame, reason) of
-    what could not be used; `checksum` of all that was read; `place` the folder or file that it was read from.
+    what could not be used; `checksum` of what was read, or of what was cut from it; `place` the folder or file that it was read from.
     """
 
     image: np.ndarray

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from gazepipe.datasets.images import gray, warp
+from gazepipe.datasets.images import gray_planes, warp
 from gazepipe.datasets.layout import Prepared, as_bytes, check_angles, subject_place, subject_places
 from gazepipe.datasets.store import DAMAGED
 from gazepipe.errors import UserError
@@ -22,7 +22,7 @@ GEOMETRY = VIEW_GEOMETRY
 
 SUBJECT_FILE = re.compile(r"p\d{2}\.mat", re.IGNORECASE)
 WHAT = "files p00.mat, p01.mat, ..."
-BATCH = 64
+BATCH = 16
 LABEL_COLUMNS = 16
 LABELS = ("gaze pitch", "gaze yaw", "head pitch", "head yaw")
 
@@ -49,17 +49,16 @@ def prepare_subject(folder: str | Path, subject: str, patch: dict) -> Prepared:
             data, label = _datasets(file, path)
             labels = np.asarray(label[:, : len(LABELS)], np.float64)
             check_angles(labels, LABELS, f"{path}: Data/label")
-            digest = hashlib.sha256(labels.tobytes())
             image = np.empty((len(labels), 1, patch["height"], patch["width"]), np.uint8)
             to_patch = patch_camera(patch) @ np.linalg.inv(view_camera(data.shape[-1]))
             for start in range(0, len(labels), BATCH):
                 views = as_bytes(data[start : start + BATCH], f"{path}: Data/data", start)
-                digest.update(views)
                 for row, view in enumerate(views, start):
-                    pixels = gray(np.ascontiguousarray(view.transpose(1, 2, 0)))
-                    image[row, 0] = warp(pixels, to_patch, patch["width"], patch["height"])
+                    image[row, 0] = warp(gray_planes(view), to_patch, patch["width"], patch["height"])
     except DAMAGED as error:
         raise UserError(f"{path}: is damaged or no HDF5 file ({error}); fetch it again") from None
+    digest = hashlib.sha256(labels.tobytes())
+    digest.update(image)
     return Prepared(
         image=image,
         target=labels[:, :2].astype(np.float32),
