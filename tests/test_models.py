@@ -1,5 +1,6 @@
 """Networks: their published sizes, the contract of stages, the registry, and weights files."""
 
+import importlib
 import json
 import struct
 
@@ -13,7 +14,8 @@ from gazepipe.models.simvit import CentralSelfAttention
 from gazepipe.models.weights import load_weights, read_metadata, save_weights
 from gazepipe.profiling.cost import count
 
-SMALL = {"arch": "resnet18", "width": 0.125, "input": [1, 32, 48]}
+SMALL = {"arch": "resnet18", "width": 0.125, "input": [1, 32, 48], "options": {}}
+FACE_NETWORKS = ["resnet10_wide", "resnet18", "simvit"]
 
 
 def network(arch: str, shape: list[int], width: float = 1.0) -> nn.Module:
@@ -47,7 +49,7 @@ def test_resnet10_head_pools_the_14x14_map_to_7_by_4_places():
     assert [layer.in_features for layer in head if isinstance(layer, nn.Linear)] == [7168, 16]
 
 
-@pytest.mark.parametrize("arch", MODULES)
+@pytest.mark.parametrize("arch", FACE_NETWORKS)
 def test_half_width_costs_about_a_quarter(arch):
     full = count(network(arch, [1, 96, 96]), (1, 96, 96))["macs"]
     half = count(network(arch, [1, 96, 96], 0.5), (1, 96, 96))["macs"]
@@ -57,7 +59,7 @@ def test_half_width_costs_about_a_quarter(arch):
 # -- shapes and stages -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arch", MODULES)
+@pytest.mark.parametrize("arch", FACE_NETWORKS)
 @pytest.mark.parametrize("shape", [[1, 224, 224], [1, 36, 112], [1, 33, 47], [1, 32, 32], [1, 96, 96], [4, 64, 64]])
 def test_any_input_size(arch, shape):
     model = network(arch, shape, 0.25)
@@ -71,7 +73,7 @@ def test_any_input_size(arch, shape):
     assert heights == sorted(heights, reverse=True)
 
 
-@pytest.mark.parametrize("arch", MODULES)
+@pytest.mark.parametrize("arch", FACE_NETWORKS)
 @pytest.mark.parametrize("width", [0.1, 0.25, 0.3, 1.5])
 def test_width_scales_channels_in_eights(arch, width):
     channels = stage_channels(network(arch, [1, 32, 32], width))
@@ -82,7 +84,7 @@ def test_width_scales_channels_in_eights(arch, width):
         assert abs(number - whole * width) <= max(4 * heads, 8 * heads - whole * width)
 
 
-@pytest.mark.parametrize("arch", MODULES)
+@pytest.mark.parametrize("arch", FACE_NETWORKS)
 def test_stages_are_submodules_whose_outputs_are_the_features(arch):
     model = network(arch, [1, 36, 112], 0.25).eval()
     seen = []
@@ -92,7 +94,7 @@ def test_stages_are_submodules_whose_outputs_are_the_features(arch):
     assert all(torch.equal(a, b) for a, b in zip(seen, features, strict=True))
 
 
-@pytest.mark.parametrize("arch", MODULES)
+@pytest.mark.parametrize("arch", FACE_NETWORKS)
 def test_untrained_output_is_small_and_depends_on_the_image(arch):
     model = network(arch, [1, 36, 112], 0.5).eval()
     output = model(torch.randn(8, 1, 36, 112))
@@ -100,7 +102,7 @@ def test_untrained_output_is_small_and_depends_on_the_image(arch):
     assert output.abs().max() < 0.5
 
 
-@pytest.mark.parametrize("arch", MODULES)
+@pytest.mark.parametrize("arch", FACE_NETWORKS)
 def test_every_parameter_gets_a_gradient(arch):
     model = network(arch, [1, 36, 112], 0.25).train()
     model(torch.randn(8, 1, 36, 112)).square().sum().backward()
@@ -108,7 +110,7 @@ def test_every_parameter_gets_a_gradient(arch):
     assert missing == []
 
 
-@pytest.mark.parametrize("arch", MODULES)
+@pytest.mark.parametrize("arch", FACE_NETWORKS)
 def test_same_seed_same_network_and_channels_last_same_numbers(arch):
     model, twin = network(arch, [1, 36, 112], 0.25).eval(), network(arch, [1, 36, 112], 0.25).eval()
     images = torch.randn(2, 1, 36, 112)
@@ -170,6 +172,11 @@ def test_a_users_own_network_by_dotted_name(tmp_path, monkeypatch):
         "    return nn.Flatten()\n"
         "def nothing(width, input_shape):\n"
         "    return 3\n"
+        "def deep(width, input_shape, hidden=4):\n"
+        "    c, h, w = input_shape\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(c * h * w, hidden), nn.Linear(hidden, 2))\n"
+        "def anything(width, input_shape, **options):\n"
+        "    return deep(width, input_shape, len(options))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     model = network("own_network:make", [1, 8, 8])
@@ -183,6 +190,11 @@ def test_a_users_own_network_by_dotted_name(tmp_path, monkeypatch):
         network("own_network:absent", [1, 8, 8])
     with pytest.raises(UserError, match="no_such_module:make"):
         network("no_such_module:make", [1, 8, 8])
+    deep = build({"arch": "own_network:deep", "input": [1, 8, 8], "options": {"hidden": 5}})
+    assert deep[1].out_features == 5
+    assert build({"arch": "own_network:anything", "input": [1, 8, 8], "options": {"a": 1, "b": 2}})[1].out_features == 2
+    with pytest.raises(UserError, match="option 'hiden' is unknown; use one of hidden"):
+        build({"arch": "own_network:deep", "input": [1, 8, 8], "options": {"hiden": 5}})
     with pytest.raises(UserError, match="feature KD"):
         forward_features(model, torch.zeros(1, 1, 8, 8))
 
@@ -190,6 +202,13 @@ def test_a_users_own_network_by_dotted_name(tmp_path, monkeypatch):
 def test_each_architecture_names_its_own_module():
     assert model_module("simvit") == "gazepipe.models.simvit"
     assert model_module("resnet18") == "gazepipe.models.resnet"
+
+
+def test_every_registered_network_can_be_imported():
+    for arch, target in MODULES.items():
+        module, _, function = target.partition(":")
+        assert model_module(arch) == module
+        assert callable(getattr(importlib.import_module(module), function))
 
 
 @pytest.mark.parametrize(
@@ -204,6 +223,10 @@ def test_each_architecture_names_its_own_module():
         ({"arch": "resnet18", "input": [1, 32, 32], "width": 0}, "width"),
         ({"arch": "resnet18", "input": [1, 32, 32], "width": "half"}, "half"),
         ({"arch": 18, "input": [1, 32, 32]}, "18"),
+        ({"arch": "resnet18", "input": [1, 32, 32], "options": {"depth": 3}}, "option 'depth' is unknown; it has none"),
+        ({"arch": "resnet18", "input": [1, 32, 32], "options": {"depth": {3}}}, "JSON"),
+        ({"arch": "resnet18", "input": [1, 32, 32], "options": {"depth": float("nan")}}, "JSON"),
+        ({"arch": "resnet18", "input": [1, 32, 32], "options": ["depth"]}, "mapping"),
         ({"arch": "resnet10_wide", "input": [1, 12, 32]}, "12x32"),
     ],
 )

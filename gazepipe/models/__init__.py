@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
+import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gazepipe.errors import UserError
@@ -16,24 +19,28 @@ if TYPE_CHECKING:
     from torch import nn
 
 MODULES = {
+    "itracker4": "gazepipe.models.itracker:itracker4",
     "resnet10_wide": "gazepipe.models.resnet:resnet10_wide",
     "resnet18": "gazepipe.models.resnet:resnet18",
     "simvit": "gazepipe.models.simvit:simvit",
 }
-SPEC_KEYS = {"arch", "width", "input"}
+SPEC_KEYS = {"arch", "width", "input", "options"}
 
 
 def build(spec: dict) -> nn.Module:
     """The network of a spec, initialised from torch's global generator.
 
     `spec` is {"arch": name or "module:function", "width": multiplier of the channels (1.0), "input": [C, H,
-    W]}. A user's function is called as function(width=..., input_shape=(C, H, W)) and returns a module that
-    maps [B, C, H, W] to [B, 2]. The result carries `input_shape`. Raises UserError for an unknown name, a
-    function that cannot be imported, and a result that is no such module.
+    W], "options": further keywords ({})}. A user's function is called as function(width=..., input_shape=(C, H,
+    W), **options) and returns a module that maps [B, C, H, W] to [B, 2]. The result carries `input_shape`. Raises
+    UserError for an unknown name or option, a function that cannot be imported, and a result that is no such
+    module.
     """
     spec = checked_spec(spec)
     arch, width, shape = spec["arch"], spec["width"], tuple(spec["input"])
-    network = _constructor(arch)(width=width, input_shape=shape)
+    constructor = _constructor(arch)
+    _check_options(arch, constructor, spec["options"])
+    network = constructor(width=width, input_shape=shape, **spec["options"])
     if arch not in MODULES:
         _check_users_network(arch, network, shape)
     network.input_shape = shape
@@ -54,7 +61,7 @@ def checked_spec(spec: dict) -> dict:
     whole = isinstance(shape, (list, tuple)) and all(isinstance(size, int) and size > 0 for size in shape)
     if not whole or len(shape) != 3:
         raise UserError(f"model {arch}: input is {shape!r}; use [channels, height, width]")
-    return {"arch": arch, "width": float(width), "input": list(shape)}
+    return {"arch": arch, "width": float(width), "input": list(shape), "options": _plain(arch, spec.get("options", {}))}
 
 
 def model_module(arch: str) -> str:
@@ -90,6 +97,28 @@ def stage_channels(model: nn.Module) -> list[int]:
     return [channels for channels, _, _ in stage_shapes(model)]
 
 
+def _plain(arch: str, options: object) -> dict:
+    """A copy of the options as JSON gives them back, so that they are the same in a weights file's header."""
+    try:
+        plain = json.loads(json.dumps(options, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"model {arch}: options hold what JSON cannot ({error}); use plain values") from None
+    if not isinstance(plain, dict):
+        raise UserError(f"model {arch}: options is {options!r}; use a mapping of names to values")
+    return plain
+
+
+def _check_options(arch: str, constructor: Callable[..., object], options: dict) -> None:
+    parameters = inspect.signature(constructor).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters if parameter.name not in ("width", "input_shape")]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        there = f"use one of {', '.join(known)}" if known else "it has none"
+        raise UserError(f"model {arch}: option {unknown[0]!r} is unknown; {there}")
+
+
 def _target(arch: str) -> str:
     if arch in MODULES:
         return MODULES[arch]
@@ -100,7 +129,7 @@ def _target(arch: str) -> str:
     raise UserError(f"model {arch!r}: unknown; did you mean {near!r}? Your own network is named 'module:function'")
 
 
-def _constructor(arch: str):
+def _constructor(arch: str) -> Callable[..., nn.Module]:
     module, _, function = _target(arch).partition(":")
     try:
         return getattr(importlib.import_module(module), function)

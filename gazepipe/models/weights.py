@@ -1,6 +1,7 @@
 """Weights as safetensors, with the model's spec in the header; nothing is unpickled."""
 
 import json
+import textwrap
 from pathlib import Path
 
 import torch
@@ -79,4 +80,6 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 
 def _name(spec: dict) -> str:
-    return f"{spec['arch']} of width {spec['width']:g} for {'x'.join(map(str, spec['input']))}"
+    options = ", ".join(f"{name} {value}" for name, value in sorted(spec["options"].items()))
+    size = f"width {spec['width']:g} for {'x'.join(map(str, spec['input']))}"
+    return f"{spec['arch']} of {size}" + (f" ({textwrap.shorten(options, 120)})" if options else "")
