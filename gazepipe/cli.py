@@ -70,11 +70,17 @@ def _parser() -> argparse.ArgumentParser:
     train = stage(_train, "store", "split", "out", slots=lambda args: args.block["training"]["threads"])
     train.add_argument("--parent", type=Path, help="weights to start from")
     train.add_argument("--teacher", type=Path, help="weights of the teacher")
+    train.add_argument("--shape", type=Path, help="weights of the network whose shape this one has")
+    train.add_argument("--width", type=Path, help="width.json of the parent's explanation")
+    train.add_argument("--state", type=Path, help="where to keep what is needed to go on after a kill")
+    train.add_argument("--key", default="", help="key of the job: a state of another key is not used")
     train.add_argument("--source", default="", help="source fingerprint, for the record")
     stage(_predict, "weights", "store", "split", "out", slots=lambda args: args.block["threads"])
     stage(_predict_mean, "train-store", "split", "store", "out", slots=_one)
     # All slots: nothing else computes while a network is timed.
-    stage(_profile, "out", slots=lambda _: 0)
+    profile = stage(_profile, "out", slots=lambda _: 0)
+    profile.add_argument("--weights", type=Path, help="weights that tell the network's shape")
+    stage(_explain, "weights", "store", "split", "out", slots=lambda args: args.block["threads"])
     stage(_tables, "out", slots=_one)
     stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
     data = stage(_data, block=False)
@@ -148,7 +154,19 @@ def _train(args: argparse.Namespace) -> None:
     from gazepipe.training.stage import train
 
     record = {"block": args.block, "source": args.source, "machine": machine(), "packages": versions()}
-    train(args.block, args.store, args.split, args.out, args.parent, args.teacher, record)
+    train(
+        args.block,
+        args.store,
+        args.split,
+        args.out,
+        args.parent,
+        args.teacher,
+        record,
+        shape=args.shape,
+        width=args.width,
+        state=args.state,
+        key=args.key,
+    )
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -169,7 +187,14 @@ def _profile(args: argparse.Namespace) -> None:
     """count parameters and multiply-adds, and time the network"""
     from gazepipe.profiling.stage import profile
 
-    profile(args.block, args.out)
+    profile(args.block, args.out, args.weights)
+
+
+def _explain(args: argparse.Namespace) -> None:
+    """read from a near-eye network which parts matter, and how small it could be"""
+    from gazepipe.explain.stage import explain
+
+    explain(args.block, args.weights, args.store, args.split, args.out)
 
 
 def _tables(args: argparse.Namespace) -> None:

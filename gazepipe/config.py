@@ -8,12 +8,13 @@ import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
 from gazepipe.data_config import (
     EYE_LAYOUTS,
+    VIEWS,
     Block,
     Count,
     Dataset,
@@ -27,6 +28,9 @@ from gazepipe.data_config import (
 from gazepipe.datasets.splits import COLUMBIA_FOLDS
 from gazepipe.errors import UserError
 from gazepipe.models import model_module
+
+
+B = TypeVar("B", bound=Block)
 
 
 class Augmentation(Block):
@@ -51,8 +55,17 @@ class Augmentation(Block):
         return self
 
 
+class EarlyStopping(Block):
+    """Training ends when the validation error has not fallen by more than `delta` (degrees or pixels) for `patience`
+    epochs."""
+
+    patience: Count = 10
+    delta: NonNegative = 0.0
+
+
 class Training(Block):
-    """How any network is trained; a model's or a method's own `training` overrides single keys."""
+    """How any network is trained; a model's or a method's own `training` overrides single keys. `normalise`: images by
+    mean and deviation of the `store` (0.5, 0.5) or of the `training` subjects' pixels; `tag` names a TensorBoard run."""
 
     epochs: Count = 12
     batch_size: Count = 64
@@ -66,17 +79,25 @@ class Training(Block):
     clip_norm: NonNegative = 5.0
     ema: Share = 0.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    loss: Literal["mse", "smooth_l1", "angular"] = "smooth_l1"
+    loss: Literal["mse", "l2", "l1", "smooth_l1", "angular"] = "smooth_l1"
+    early_stopping: EarlyStopping | None = None
+    normalise: Literal["store", "training"] = "store"
     threads: Count = 1
     tensorboard: bool = False
+    tag: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
 
 
 class Model(Block):
     """A network: `arch` is a registered name or a user's own `module:function`; `width` multiplies its channels;
-    `training` overrides keys of the top-level block."""
+    `options` are the network's own; `task`: whether it predicts gaze `angles` or a gaze `point` (left out: what
+    the registered network does, `angles` for one's own); `methods`: in place of the benchmark's; `training`
+    overrides keys of the top-level block."""
 
     arch: str
     width: Annotated[float, Field(gt=0, le=4)] = 1.0
+    options: dict[str, Any] = {}
+    task: Literal["angles", "point"] | None = None
+    methods: list[Name] | None = None
     training: dict[str, Any] = {}
 
 
@@ -109,11 +130,35 @@ class Rebirth(Block):
     pearson: NonNegative = 0.0
 
 
+class Shrink(Block):
+    """A smaller network cut from the parent's. `embedding`: the first fully connected layer factored (`low_rank`) or
+    without its least important dimensions (`dropped`); `width`: its new size, or `auto`, what `explain` found;
+    `towers`: share of the channels that stay, chosen by `importance`."""
+
+    embedding: Literal["low_rank", "dropped"] | None = None
+    width: Literal["auto"] | Count = "auto"
+    towers: Annotated[float, Field(gt=0, le=1)] = 1.0
+    importance: Literal["taylor", "l2", "cosine"] = "taylor"
+
+
+class Explain(Block):
+    """What is read from a trained near-eye network: samples drawn as heat maps, trees of the random forest, widths that
+    are tried, and the relative loss of validation error at which a width still counts as good."""
+
+    samples: Count = 4
+    trees: Count = 100
+    widths: Annotated[list[Count], Field(min_length=1)] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
+    tolerance: NonNegative = 0.02
+
+
 class Method(Block):
-    """A node of the DAG: what is done (`kd`, `rebirth`), from which weights (`parent`), taught by whom (`teacher`:
-    a method of the same model, or `model/method`); `training` overrides keys of the top-level block."""
+    """A node of the DAG: what is done (`kd`, `rebirth`, `shrink`), from which weights (`parent`), taught by whom
+    (`teacher`: a method of the same model, or `model/method`); `shape`: start from nothing, as the network that this
+    other method makes; `training` overrides keys of the top-level block."""
 
     parent: Name | None = None
+    shape: Name | None = None
+    shrink: Shrink | None = None
     teacher: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)?$")] | None = None
     kd: KD | None = None
     rebirth: Rebirth | None = None
@@ -123,8 +168,11 @@ class Method(Block):
     def _teacher_and_kd(self) -> "Method":
         if (self.kd is None) != (self.teacher is None):
             raise ValueError("'kd' and 'teacher' go together")
-        if self.rebirth is not None and self.parent is None:
-            raise ValueError("'rebirth' starts from trained weights: name a 'parent'")
+        for part in ("rebirth", "shrink"):
+            if getattr(self, part) is not None and self.parent is None:
+                raise ValueError(f"'{part}' starts from trained weights: name a 'parent'")
+        if self.shape is not None and self.parent is not None:
+            raise ValueError("'shape' starts from nothing, 'parent' from weights: name one of them")
         return self
 
 
@@ -168,6 +216,7 @@ class Config(Block):
     augmentation: Augmentation = Augmentation()
     profiling: Profiling = Profiling()
     statistics: Statistics = Statistics()
+    explain: Explain = Explain()
     benchmark: Benchmark
 
 
@@ -182,7 +231,10 @@ RESERVED_RUNS = {
     "figures",
     "logs",
     "benchmarks",
+    "explain",
+    "deploy",
 }
+POINT_NETWORKS = {"itracker4"}
 
 
 def load(raw: dict[str, Any]) -> Config:
@@ -201,7 +253,9 @@ def load(raw: dict[str, Any]) -> Config:
     _check_methods(config)
     for kind in ("datasets", "models", "methods"):
         for name, entry in getattr(config, kind).items():
-            _merge_training(config.training, entry.training, (kind, name, "training"))
+            _merge(config.training, entry.training, (kind, name, "training"))
+    for name, entry in config.datasets.items():
+        _merge(config.augmentation, entry.augmentation, ("datasets", name, "augmentation"))
     _check_selection(config)
     return config
 
@@ -210,15 +264,42 @@ def training_of(config: Config, dataset: str, model: str, method: str) -> Traini
     """The training block of a run: the top-level one, overridden by the data set's, the model's, then the method's."""
     merged = config.training
     for kind, name in (("datasets", dataset), ("models", model), ("methods", method)):
-        merged = _merge_training(merged, getattr(config, kind)[name].training, (kind, name, "training"))
+        merged = _merge(merged, getattr(config, kind)[name].training, (kind, name, "training"))
     return merged
 
 
-def _merge_training(base: Training, override: dict[str, Any], location: tuple[str, ...]) -> Training:
+def augmentation_of(config: Config, dataset: str) -> Augmentation:
+    """The augmentation of a data set's runs: the top-level block, overridden by the data set's."""
+    own = config.datasets[dataset].augmentation
+    return _merge(config.augmentation, own, ("datasets", dataset, "augmentation"))
+
+
+def _merge(base: B, override: dict[str, Any], location: tuple[str, ...]) -> B:
     try:
-        return Training.model_validate({**base.model_dump(), **override})
+        return type(base).model_validate({**base.model_dump(), **override})
     except ValidationError as error:
-        raise UserError(_explain(error, Training, location)) from None
+        raise UserError(_explain(error, type(base), location)) from None
+
+
+def patch_of(config: Config, dataset: str) -> Patch:
+    """What networks see of a data set."""
+    return config.datasets[dataset].patch or config.patch
+
+
+def input_shape(patch: Patch) -> list[int]:
+    """[V, H, W] of a sample."""
+    return [VIEWS.get(patch.kind, 1), patch.height, patch.width]
+
+
+def task_of(model: Model) -> str:
+    """What a network predicts: `angles` or `point`."""
+    return model.task or ("point" if model.arch in POINT_NETWORKS else "angles")
+
+
+def selected_with(config: Config, dataset: str) -> list[str]:
+    """The selected data sets of the same task, itself among them, in the order of the configuration."""
+    task = config.datasets[dataset].task
+    return [name for name in config.benchmark.datasets if config.datasets[name].task == task]
 
 
 def fold_numbers(dataset: Dataset) -> list[int]:
@@ -229,6 +310,8 @@ def fold_numbers(dataset: Dataset) -> list[int]:
             return [fold for fold, numbers in enumerate(COLUMBIA_FOLDS) if set(numbers) & set(present)]
         case "leave-one-out":
             return list(range(dataset.subjects))
+        case "given":
+            return [0]
         case _:
             assert dataset.split.folds is not None
             return list(range(dataset.split.folds))
@@ -242,8 +325,20 @@ def folds(config: Config, dataset: str) -> list[int]:
 def networks(config: Config) -> list[tuple[str, str]]:
     """The selected (model, method) pairs."""
     chosen = config.benchmark
-    pairs = [(model, method) for model in chosen.models for method in chosen.methods]
+    pairs = [(model, method) for model in chosen.models for method in methods_of(config, model)]
     return [pair for pair in pairs if "/".join(pair) not in chosen.skip]
+
+
+def methods_of(config: Config, model: str) -> list[str]:
+    """The methods of a selected model: its own list, or the benchmark's."""
+    own = config.models[model].methods
+    return config.benchmark.methods if own is None else own
+
+
+def networks_for(config: Config, dataset: str) -> list[tuple[str, str]]:
+    """The selected (model, method) pairs that predict what a data set holds."""
+    task = config.datasets[dataset].task
+    return [pair for pair in networks(config) if task_of(config.models[pair[0]]) == task]
 
 
 def teacher_of(config: Config, model: str, method: str) -> tuple[str, str] | None:
@@ -258,8 +353,9 @@ def teacher_of(config: Config, model: str, method: str) -> tuple[str, str] | Non
 def _check_methods(config: Config) -> None:
     for name, method in config.methods.items():
         key = f"methods.{name}"
-        if method.parent is not None:
-            _known(f"{key}.parent", method.parent, config.methods)
+        for link in ("parent", "shape"):
+            if getattr(method, link) is not None:
+                _known(f"{key}.{link}", getattr(method, link), config.methods)
         if method.teacher is not None:
             model, _, teacher = method.teacher.rpartition("/")
             _known(f"{key}.teacher", teacher, config.methods)
@@ -274,12 +370,12 @@ def _refuse_cycle(config: Config, node: tuple[str, str], path: list[tuple[str, s
     if node in path:
         cycle = " -> ".join(method for _, method in [*path[path.index(node) :], node])
         raise UserError(
-            f"configuration: methods.{node[1]}: its parent and teacher links come back to it ({cycle}); "
+            f"configuration: methods.{node[1]}: its parent, shape and teacher links come back to it ({cycle}); "
             "break the cycle with a method that needs neither"
         )
     model, method = node
-    parent = config.methods[method].parent
-    links = [(model, parent)] if parent else []
+    entry = config.methods[method]
+    links = [(model, link) for link in (entry.parent, entry.shape) if link]
     teacher = teacher_of(config, model, method)
     for link in [*links, *([teacher] if teacher else [])]:
         _refuse_cycle(config, link, [*path, node])
@@ -299,8 +395,14 @@ def _check_selection(config: Config) -> None:
     pairs = [f"{model}/{method}" for model in config.models for method in config.methods]
     for pair in chosen.skip:
         _known("benchmark.skip", pair, pairs)
+    for model in chosen.models:
+        for method in config.models[model].methods or []:
+            _known(f"models.{model}.methods", method, config.methods)
     for dataset in chosen.datasets:
-        _check_patch(config.patch, dataset, config.datasets[dataset])
+        _check_patch(config, dataset, config.datasets[dataset])
+        if not networks_for(config, dataset):
+            task = config.datasets[dataset].task
+            raise UserError(f"configuration: benchmark.models: none of them predicts the {task} of {dataset}; add one")
     for dataset, numbers in chosen.folds.items():
         _known("benchmark.folds", dataset, config.datasets)
         _no_duplicates(f"benchmark.folds.{dataset}", numbers)
@@ -314,13 +416,23 @@ def _check_selection(config: Config) -> None:
                 )
 
 
-def _check_patch(patch: Patch, name: str, dataset: Dataset) -> None:
+def _check_patch(config: Config, name: str, dataset: Dataset) -> None:
+    patch, key = patch_of(config, name), f"datasets.{name}.patch" if dataset.patch else "patch"
+    first = selected_with(config, name)[0]
+    if patch != patch_of(config, first):
+        raise UserError(
+            f"configuration: {key}: {name} and {first} have different patches, but networks are tested across them; "
+            "give both the same, or select one of them"
+        )
     if dataset.manifest is not None and dataset.manifest.normalise == "none":
         return
-    valid = ["eye"] if dataset.layout in EYE_LAYOUTS else ["eyes", "face"]
+    if dataset.task == "point":
+        valid = ["near-eye"]
+    else:
+        valid = ["eye"] if dataset.layout in EYE_LAYOUTS else ["eyes", "face"]
     if patch.kind not in valid:
         raise UserError(
-            f"configuration: patch.kind: {patch.kind!r} cannot be cut from {name} (layout {dataset.layout}); "
+            f"configuration: {key}.kind: {patch.kind!r} cannot be cut from {name} (layout {dataset.layout}); "
             f"valid: {', '.join(map(repr, valid))}"
         )
 

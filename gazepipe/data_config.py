@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 EYE_LAYOUTS = {"mpiigaze", "mpiigaze-npz"}  # one eye in each image
+POINT_LAYOUTS = {"near-eye"}  # four eye cameras in a headset, gaze as a point in the scene image
+VIEWS = {"near-eye": 4}  # images of a sample, by kind of patch; 1 otherwise
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -22,17 +24,17 @@ class Block(BaseModel):
 
 
 class Patch(Block):
-    """What the network sees: the whole normalised `face`, a 120 mm wide band over both `eyes`, or one normalised `eye`
-    (the MPIIGaze layouts only); size in pixels."""
+    """What the network sees: the whole normalised `face`, a 120 mm wide band over both `eyes`, one normalised `eye`
+    (the MPIIGaze layouts only), or the four whole images of a headset (`near-eye`); size in pixels."""
 
-    kind: Literal["face", "eyes", "eye"] = "eyes"
+    kind: Literal["face", "eyes", "eye", "near-eye"] = "eyes"
     height: Annotated[int, Field(ge=16, le=1024)] = 36
     width: Annotated[int, Field(ge=16, le=1024)] = 112
 
 
 class Drawn(Block):
-    """Settings of the renderer. `scale`: fraction of Columbia's 5184 x 3456 px; `images` per subject: all but Columbia;
-    `size` (px): side of the normalised view (MPIIFaceGaze, ETH-XGaze) or width of the camera's picture (manifest)."""
+    """Settings of the renderer. `scale`: fraction of Columbia's 5184 x 3456 px, or of a headset camera's 720 x 576;
+    `images` per subject: all but Columbia; `size` (px): side of the normalised view (MPIIFaceGaze, ETH-XGaze) or width of the camera's picture (manifest)."""
 
     seed: Seed = 0
     scale: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -86,10 +88,10 @@ class Source(Block):
 
 class Split(Block):
     """Fold protocol. `columbia`: the five published folds; `leave-one-out`: one subject a fold; `k-fold`: `folds`
-    seeded groups of subjects. `by`: `day` makes every day of a subject a group of its own, in layouts whose frames
+    seeded groups of subjects; `given`: the one fold that the data set's own folders make (near-eye). `by`: `day` makes every day of a subject a group of its own, in layouts whose frames
     are named `day/image`. `validation`: share of the training subjects (or days) held out for model selection."""
 
-    protocol: Literal["columbia", "leave-one-out", "k-fold"]
+    protocol: Literal["columbia", "leave-one-out", "k-fold", "given"]
     by: Literal["subject", "day"] = "subject"
     folds: Annotated[int, Field(ge=2)] | None = None
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -155,19 +157,46 @@ class Manifest(Block):
         return self
 
 
-class Dataset(Block):
-    """One data set of the catalogue. `licence`: that of a `path` source, for the record. `max_rejected`: the share of
-    unusable images above which `prepare` fails. `training` overrides keys of the top-level block."""
+class NearEye(Block):
+    """How the layout `near-eye` is read: histogram equalisation, gamma correction (1: none), gamma-intensity
+    correction."""
 
-    layout: Literal["columbia", "mpiifacegaze", "ethxgaze", "mpiigaze", "mpiigaze-npz", "manifest"]
+    equalise: bool = False
+    gamma: Annotated[float, Field(gt=0, le=5)] = 1.0
+    intensity_correction: bool = False
+
+
+class Dataset(Block):
+    """One data set of the catalogue. `patch`: in place of the top-level one. `licence`: that of a `path` source, for
+    the record. `max_rejected`: the share of unusable images above which `prepare` fails. `training` and
+    `augmentation` override keys of the top-level blocks."""
+
+    layout: Literal["columbia", "mpiifacegaze", "ethxgaze", "mpiigaze", "mpiigaze-npz", "manifest", "near-eye"]
     source: Source
     subjects: Count
     split: Split
+    patch: Patch | None = None
     manifest: Manifest | None = None
+    near_eye: NearEye | None = None
     licence: str = ""
     max_rejected: Share = 0.01
     parts: Count = 2
     training: dict[str, Any] = {}
+    augmentation: dict[str, Any] = {}
+
+    @property
+    def task(self) -> Literal["angles", "point"]:
+        """What is to be predicted: gaze angles, or the gaze point in a scene image."""
+        return "point" if self.layout in POINT_LAYOUTS else "angles"
+
+    @model_validator(mode="after")
+    def _near_eye_with_its_layout(self) -> "Dataset":
+        near_eye = self.layout == "near-eye"
+        if self.near_eye is not None and not near_eye:
+            raise ValueError("'near_eye' goes with layout 'near-eye', and only with it")
+        if (self.split.protocol == "given") != near_eye:
+            raise ValueError("protocol 'given' goes with layout 'near-eye', and only with it")
+        return self
 
     @model_validator(mode="after")
     def _manifest_with_its_layout(self) -> "Dataset":

@@ -4,7 +4,30 @@ Every argument may also be a Snakemake wildcard such as "{fold}".
 """
 
 WILDCARDS = ("dataset", "model", "method", "fold", "seed", "test", "part")
-TABLES = ("benchmark", "cross_dataset", "efficiency", "efficiency_run_size", "comparisons")
+TABLES = {
+    "angles": ("benchmark", "cross_dataset", "efficiency", "efficiency_run_size", "comparisons"),
+    "point": ("near_eye", "near_eye_subjects", "near_eye_comparisons"),
+}
+"""CSV tables, by the task of the data sets that they are about."""
+EXPLANATION = (
+    "explain.json",
+    "width.json",
+    "width.csv",
+    "width.png",
+    "embedding.npz",
+    "importance.csv",
+    "importance.png",
+    "stability.csv",
+    "stability.png",
+    "dimension.json",
+    "dimension.png",
+    "sweep.csv",
+    "sweep.png",
+    "heatmaps.csv",
+    "heatmaps.png",
+    "sanity.csv",
+    "sanity.png",
+)
 DOWNLOADS = "data/downloads"
 """Archives as they were loaded, of all runs."""
 DATA_LOCK = "data-lock.json"
@@ -61,14 +84,27 @@ def profile(root: str, model: str, method: str) -> str:
     return f"{root}/profiles/{model}/{method}.json"
 
 
+def explanation(root: str, dataset: str, model: str, method: str, fold: str | int, seed: str | int) -> list[str]:
+    """What is read from a near-eye run: the summary first, the width that it recommends second, then the rest."""
+    folder = f"{root}/explain/{dataset}/{model}/{method}/fold{fold}/seed{seed}"
+    return [f"{folder}/{name}" for name in EXPLANATION]
+
+
+def training_state(root: str, dataset: str, model: str, method: str, fold: str | int, seed: str | int) -> str:
+    """Where a run keeps what it needs to go on after a kill; beside the results, for Snakemake deletes those of a job
+    that failed."""
+    return f"{root}/.state/{dataset}/{model}/{method}/fold{fold}/seed{seed}"
+
+
 def sheet(root: str, dataset: str) -> str:
     """Contact sheet of a data set."""
     return f"{root}/figures/{dataset}.png"
 
 
-def tables(root: str) -> list[str]:
-    """The page of tables and its CSV files."""
-    return [f"{root}/tables.md", *(f"{root}/tables/{name}.csv" for name in TABLES)]
+def tables(root: str, tasks: set[str]) -> list[str]:
+    """The page of tables and its CSV files, those of the `tasks` that the run is about."""
+    names = [name for task, names in TABLES.items() if task in tasks for name in names]
+    return [f"{root}/tables.md", *(f"{root}/tables/{name}.csv" for name in names)]
 
 
 def log(root: str, stage: str, *names: str) -> str:

@@ -12,12 +12,17 @@ from functools import cache
 from gazepipe import config as configuration
 from gazepipe import paths, provenance
 from gazepipe.config import Config
+from gazepipe.errors import UserError
 from gazepipe.models import model_module
 
 MEAN_MODEL = "mean"  # the predict-the-mean row of the tables
 NO_METHOD = "none"
 PAPER_INPUT = (1, 224, 224)
-METHOD_MODULES = {"kd": "gazepipe.training.distillation", "rebirth": "gazepipe.compression.rebirth"}
+METHOD_MODULES = {
+    "kd": "gazepipe.training.distillation",
+    "rebirth": "gazepipe.compression.rebirth",
+    "shrink": "gazepipe.compression.shrink",
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Plan:
         return {
             "layout": entry.layout,
             "subjects": entry.subjects,
-            "patch": self.config.patch.model_dump(),
+            "patch": self._patch(dataset),
             "part": int(part),
             "parts": entry.parts,
             "options": self._options(dataset),
@@ -93,8 +98,13 @@ class Plan:
 
     def _options(self, dataset: str) -> dict:
         """What the layout's reader wants to know beyond the folder."""
-        manifest = self.config.datasets[dataset].manifest
-        return {"manifest": manifest.model_dump(exclude_none=True)} if manifest else {}
+        entry = self.config.datasets[dataset]
+        if entry.near_eye is not None:
+            return entry.near_eye.model_dump()
+        return {"manifest": entry.manifest.model_dump(exclude_none=True)} if entry.manifest else {}
+
+    def _patch(self, dataset: str) -> dict:
+        return configuration.patch_of(self.config, dataset).model_dump()
 
     def _block_prepare(self, dataset: str) -> dict:
         entry = self.config.datasets[dataset]
@@ -111,13 +121,14 @@ class Plan:
     def _block_train(self, dataset: str, model: str, method: str, fold: str, seed: str) -> dict:
         node = self.config.methods[method]
         return {
-            "model": self._spec(model),
+            "model": self._spec(model, dataset),
             "training": {
                 **configuration.training_of(self.config, dataset, model, method).model_dump(),
-                "augmentation": self.config.augmentation.model_dump(),
+                "augmentation": configuration.augmentation_of(self.config, dataset).model_dump(),
             },
             "kd": node.kd.model_dump() if node.kd else None,
             "rebirth": node.rebirth.model_dump() if node.rebirth else None,
+            "shrink": node.shrink.model_dump() if node.shrink else None,
             "device": self.config.device,
             "fold": int(fold),
             "seed": int(seed),
@@ -125,7 +136,7 @@ class Plan:
 
     def _block_predict(self, dataset: str, model: str, method: str, fold: str, seed: str, test: str) -> dict:
         return {
-            "model": self._spec(model),
+            "model": self._spec(model, dataset),
             # Another data set is predicted whole.
             "fold": int(fold) if test == dataset else None,
             "device": self.config.device,
@@ -136,12 +147,21 @@ class Plan:
         return {"fold": int(fold), "own": test == dataset}
 
     def _block_profile(self, model: str, method: str) -> dict:
-        spec = self._spec(model)
-        # The paper's size is that of the published network: full width.
-        paper = {**spec, "width": 1.0, "input": list(PAPER_INPUT)}
+        dataset = self._dataset_for(model)
+        spec = self._spec(model, dataset)
+        sizes = {"run": spec}
+        if configuration.task_of(self.config.models[model]) == "angles":
+            # The paper's size is that of the published network: full width.
+            sizes["paper"] = {**spec, "width": 1.0, "input": list(PAPER_INPUT)}
+        return {"sizes": sizes, **self.config.profiling.model_dump()}
+
+    def _block_explain(self, dataset: str, model: str, method: str, fold: str, seed: str) -> dict:
         return {
-            "sizes": {"paper": paper, "run": spec},
-            **self.config.profiling.model_dump(),
+            **self.config.explain.model_dump(),
+            "fold": int(fold),
+            "seed": int(seed),
+            "device": self.config.device,
+            "threads": self.config.training.threads,
         }
 
     def _block_tables(self) -> dict:
@@ -150,8 +170,8 @@ class Plan:
         return {
             "run": config.run,
             "datasets": {name: self._dataset_summary(name) for name in chosen.datasets},
-            "models": {name: config.models[name].model_dump(include={"arch", "width"}) for name in chosen.models},
-            "methods": {name: self._method_summary(name) for name in chosen.methods},
+            "models": {name: self._model_summary(name) for name in chosen.models},
+            "methods": {name: self._method_summary(name) for name in self._selected_methods()},
             "networks": [
                 {
                     "model": model,
@@ -162,7 +182,7 @@ class Plan:
                 for model, method in configuration.networks(config)
             ],
             "seeds": chosen.seeds,
-            "patch": config.patch.model_dump(),
+            "explained": [dict(job.wildcards) for job in self.explain_jobs()],
             "statistics": config.statistics.model_dump(),
         }
 
@@ -170,6 +190,9 @@ class Plan:
         entry = self.config.datasets[name]
         return {
             "drawn": entry.source.drawn is not None,
+            "task": entry.task,
+            "patch": self._patch(name),
+            "tests": configuration.selected_with(self.config, name),
             "subjects": entry.subjects,
             "unit": entry.split.by,
             "protocol": entry.split.protocol,
@@ -178,21 +201,46 @@ class Plan:
             "folds": configuration.folds(self.config, name),
         }
 
+    def _model_summary(self, name: str) -> dict:
+        entry = self.config.models[name]
+        return {"arch": entry.arch, "width": entry.width, "task": configuration.task_of(entry)}
+
+    def _selected_methods(self) -> list[str]:
+        return list(dict.fromkeys(method for _, method in configuration.networks(self.config)))
+
     def _method_summary(self, name: str) -> dict:
         node = self.config.methods[name]
-        return {"parent": node.parent, "teacher": node.teacher, "profiled": self.network_of(name)}
+        return {"parent": node.parent, "teacher": node.teacher, "shape": node.shape, "profiled": self.network_of(name)}
 
     def _epochs(self, model: str, method: str) -> list[int]:
         rebirth = self.config.methods[method].rebirth
         if rebirth:
             return [rebirth.generations * rebirth.epochs]
-        chosen = self.config.benchmark.datasets
-        epochs = (configuration.training_of(self.config, name, model, method).epochs for name in chosen)
+        epochs = (
+            configuration.training_of(self.config, name, model, method).epochs for name in self._datasets_for(model)
+        )
         return list(dict.fromkeys(epochs))
 
-    def _spec(self, model: str) -> dict:
-        entry, patch = self.config.models[model], self.config.patch
-        return {"arch": entry.arch, "width": entry.width, "input": [1, patch.height, patch.width]}
+    def _spec(self, model: str, dataset: str) -> dict:
+        entry, patch = self.config.models[model], configuration.patch_of(self.config, dataset)
+        return {
+            "arch": entry.arch,
+            "width": entry.width,
+            "input": configuration.input_shape(patch),
+            "options": entry.options,
+        }
+
+    def _datasets_for(self, model: str) -> list[str]:
+        """The selected data sets that a model is trained on."""
+        task = configuration.task_of(self.config.models[model])
+        return [name for name in self.config.benchmark.datasets if self.config.datasets[name].task == task]
+
+    def _dataset_for(self, model: str) -> str:
+        """The one that stands for the others where only the network's size matters: all have the same patch."""
+        found = self._datasets_for(model)
+        if not found:
+            raise UserError(f"configuration: benchmark.datasets: none holds what the model {model} predicts; add one")
+        return found[0]
 
     # ---- what each stage runs and stands on
 
@@ -220,6 +268,8 @@ class Plan:
                 return ("gazepipe.evaluation.predict",)
             case "profile":
                 return ("gazepipe.profiling.stage", self._module_of(wildcards["model"]))
+            case "explain":
+                return ("gazepipe.explain.stage", self._module_of(wildcards["model"]))
             case "tables":
                 return ("gazepipe.report.tables",)
         raise KeyError(stage)
@@ -240,7 +290,14 @@ class Plan:
                 return [Job.of("fetch", dataset=dataset), Job.of("prepare", dataset=dataset)]
             case "train", {"dataset": dataset}:
                 data = [Job.of("prepare", dataset=dataset), Job.of("split", dataset=dataset)]
-                return data + [Job.of("train", **node) for node in self.linked_runs(**wildcards).values()]
+                linked = [Job.of("train", **node) for node in self.linked_runs(**wildcards).values()]
+                return data + linked + self.width_jobs(**wildcards)
+            case "explain", {"dataset": dataset}:
+                data = [Job.of("prepare", dataset=dataset), Job.of("split", dataset=dataset)]
+                return [*data, Job.of("train", **wildcards)]
+            case "profile", _:
+                shaped = self.shaped_run(**wildcards)
+                return [Job.of("train", **shaped)] if shaped else []
             case "predict", {"test": test, **run}:
                 return [Job.of("train", **run), Job.of("prepare", dataset=test)]
             case "predict_mean", {"dataset": dataset, "test": test}:
@@ -251,7 +308,7 @@ class Plan:
                 ]
             case "tables", _:
                 sheets = [Job.of("sheet", dataset=dataset) for dataset in self.config.benchmark.datasets]
-                return self.table_jobs() + sheets
+                return self.table_jobs() + self.explain_jobs() + sheets
         return []
 
     def parts(self, dataset: str) -> range:
@@ -260,38 +317,69 @@ class Plan:
         return range(min(entry.parts, entry.subjects))
 
     def linked_runs(self, dataset: str, model: str, method: str, fold: str, seed: str) -> dict[str, dict]:
-        """Wildcards of the `parent` and `teacher` runs of a run, those that it has."""
+        """Wildcards of the `parent`, `shape` and `teacher` runs of a run, those that it has."""
         common = {"dataset": dataset, "fold": fold, "seed": seed}
-        linked = {}
-        parent = self.config.methods[method].parent
-        if parent:
-            linked["parent"] = {**common, "model": model, "method": parent}
+        node, linked = self.config.methods[method], {}
+        for link in ("parent", "shape"):
+            if getattr(node, link):
+                linked[link] = {**common, "model": model, "method": getattr(node, link)}
         teacher = configuration.teacher_of(self.config, model, method)
         if teacher:
             linked["teacher"] = {**common, "model": teacher[0], "method": teacher[1]}
         return linked
 
+    def width_jobs(self, dataset: str, model: str, method: str, fold: str, seed: str) -> list[Job]:
+        """The job, if any, that finds how wide a shrunk network has to be."""
+        node = self.config.methods[method]
+        if node.shrink is None or node.shrink.embedding is None:
+            return []
+        return [Job.of("explain", dataset=dataset, model=model, method=node.parent, fold=fold, seed=seed)]
+
     def network_of(self, method: str) -> str:
-        """The method that made the network's shape; training, KD and re-birth keep the shape that they start from."""
-        parent = self.config.methods[method].parent
-        return self.network_of(parent) if parent else "base" if "base" in self.config.methods else method
+        """The method that made the network's shape: training, KD and re-birth keep the shape that they start from."""
+        node = self.config.methods[method]
+        if node.shrink is not None:
+            return method
+        origin = node.parent or node.shape
+        return self.network_of(origin) if origin else "base" if "base" in self.config.methods else method
+
+    def shaped_run(self, model: str, method: str) -> dict | None:
+        """Wildcards of the run whose weights tell a network's shape, where the configuration does not tell it."""
+        if self.config.methods[self.network_of(method)].shrink is None:
+            return None
+        dataset = self._dataset_for(model)
+        fold, seed = configuration.folds(self.config, dataset)[0], self.config.benchmark.seeds[0]
+        return {"dataset": dataset, "model": model, "method": method, "fold": str(fold), "seed": str(seed)}
 
     def table_jobs(self) -> list[Job]:
         """Every prediction and profile that the tables read."""
         chosen = self.config.benchmark
-        networks = configuration.networks(self.config)
-        profiles = dict.fromkeys((model, self.network_of(method)) for model, method in networks)
+        pairs = [pair for dataset in chosen.datasets for pair in configuration.networks_for(self.config, dataset)]
+        profiles = dict.fromkeys((model, self.network_of(method)) for model, method in pairs)
         jobs = [Job.of("profile", model=model, method=method) for model, method in profiles]
         for dataset in chosen.datasets:
             for fold in configuration.folds(self.config, dataset):
-                for test in chosen.datasets:
+                for test in configuration.selected_with(self.config, dataset):
                     jobs.append(Job.of("predict_mean", dataset=dataset, fold=fold, seed=0, test=test))
                     jobs += [
                         Job.of("predict", dataset=dataset, model=m, method=n, fold=fold, seed=seed, test=test)
-                        for m, n in networks
+                        for m, n in configuration.networks_for(self.config, dataset)
                         for seed in chosen.seeds
                     ]
         return jobs
+
+    def explain_jobs(self) -> list[Job]:
+        """The explanation of every full near-eye network: those that are neither shrunk nor shaped as one that is."""
+        chosen = self.config.benchmark
+        return [
+            Job.of("explain", dataset=dataset, model=model, method=method, fold=fold, seed=seed)
+            for dataset in chosen.datasets
+            if self.config.datasets[dataset].task == "point"
+            for model, method in configuration.networks_for(self.config, dataset)
+            if self.config.models[model].arch in configuration.POINT_NETWORKS and self.shaped_run(model, method) is None
+            for fold in configuration.folds(self.config, dataset)
+            for seed in chosen.seeds
+        ]
 
     def outputs(self, job: Job) -> list[str]:
         """Declared result files of a job, the one that others read first."""
@@ -316,9 +404,14 @@ class Plan:
                 return [paths.prediction(self.root, model=MEAN_MODEL, method=NO_METHOD, **wildcards)]
             case "profile":
                 return [paths.profile(self.root, **wildcards)]
+            case "explain":
+                return paths.explanation(self.root, **wildcards)
             case "tables":
-                return paths.tables(self.root)
+                return paths.tables(self.root, self._tasks())
         raise KeyError(job.stage)
+
+    def _tasks(self) -> set[str]:
+        return {self.config.datasets[name].task for name in self.config.benchmark.datasets}
 
     def settle_times(self) -> None:
         """Give every result that is older than what it was made from the time of the latter.

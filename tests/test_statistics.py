@@ -102,7 +102,7 @@ def test_subjects_are_averaged_over_seeds_and_folds_first():
             "subject": ["a", "a", "a", "b"],
             "seed": [0, 1, 1, 0],
             "fold": [0, 0, 1, 0],
-            "error_deg": [1.0, 2.0, 6.0, 9.0],
+            "error": [1.0, 2.0, 6.0, 9.0],
         }
     )
     means = subject_means(errors)
@@ -113,7 +113,7 @@ def test_subjects_are_averaged_over_seeds_and_folds_first():
 def test_seed_spread():
     frame = pd.DataFrame(
         [(seed, subject, base + seed) for seed in (0, 1, 2) for subject, base in (("a", 3.0), ("b", 9.0))],
-        columns=["seed", "subject", "error_deg"],
+        columns=["seed", "subject", "error"],
     )
     assert seed_spread(frame) == pytest.approx(1.0)
     assert np.isnan(seed_spread(frame[frame.seed == 0]))

@@ -111,7 +111,7 @@ def replace(column, new):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (attribute("schema_version", 7), "schema version is 7, this gazepipe reads 1; delete it"),
+        (attribute("schema_version", 7), "schema version is 7, this gazepipe reads 2; delete it"),
         (attribute("std", 0.0), "std 0"),
         (attribute("mean", np.nan), "mean nan"),
         (attribute("units", "deg"), "units are 'deg'"),

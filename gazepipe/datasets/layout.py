@@ -17,9 +17,10 @@ DEEPEST = 3
 class Prepared:
     """One subject, ready for the store, sorted by `frame`.
 
-    `image` u8 [n, 1, H, W]; `target` f32 [n, 2] gaze (pitch, yaw) and `head_pose` f32 [n, 2], radians in the
-    normalised frame (0 where the source gives no head pose); `frame` n names; `rejected` (frame, reason) of
-    what could not be used; `checksum` of what was read, or of what was cut from it; `place` the folder or file that it was read from.
+    `image` u8 [n, V, H, W]; `target` f32 [n, 2] gaze (pitch, yaw) and `head_pose` f32 [n, 2], radians in the
+    normalised frame (0 where the source gives no head pose), or gaze point (x, y) in scene pixels; `frame` n names;
+    `rejected` (frame, reason) of what could not be used; `checksum` of what was read, or of what was cut from it;
+    `place` the folder or file that it was read from; `target_scale` what brings targets near 0-1.
     """
 
     image: np.ndarray
@@ -29,6 +30,7 @@ class Prepared:
     rejected: list[tuple[str, str]]
     checksum: str
     place: Path
+    target_scale: tuple[float, float] = (1.0, 1.0)
 
 
 def subject_places(folder: str | Path, pattern: re.Pattern[str], what: str) -> dict[str, Path]:

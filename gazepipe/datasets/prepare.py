@@ -18,7 +18,7 @@ import h5py
 
 from gazepipe.datasets import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze, mpiigaze_npz
 from gazepipe.datasets.layout import Prepared
-from gazepipe.datasets.store import DAMAGED, write_store
+from gazepipe.datasets.store import DAMAGED, DEFAULTS, write_store
 from gazepipe.errors import UserError
 from gazepipe.io import atomic, write_text
 from gazepipe.progress import track
@@ -32,7 +32,8 @@ LAYOUTS = {
     "manifest": manifest,
 }
 """Readers of native layouts. Each has GEOMETRY (text for the store), subjects(folder), prepare_subject(folder, subject,
-patch) and native_image(folder, subject, frame), and subject_name(index) where the layout numbers its subjects."""
+patch) and native_image(folder, subject, frame), and subject_name(index) where the layout numbers its subjects; where it
+is not about gaze angles, TASK and UNITS (see `store.ATTRIBUTES`)."""
 
 
 def expected_subjects(folder: str | Path, layout: str, count: int, options: dict[str, Any]) -> list[str]:
@@ -71,6 +72,8 @@ def prepare_part(
     with atomic(out) as partial, h5py.File(partial, "w") as file:
         file.attrs["patch"] = json.dumps(patch, sort_keys=True)
         file.attrs["geometry"] = reader.GEOMETRY
+        file.attrs["task"] = getattr(reader, "TASK", DEFAULTS["task"])
+        file.attrs["units"] = getattr(reader, "UNITS", DEFAULTS["units"])
         for subject in track(subjects[part::parts], f"prepare {layout} part {part + 1}/{parts}", unit="subject"):
             prepared = reader.prepare_subject(folder, subject, patch, **(options or {}))
             for frame, reason in prepared.rejected:
@@ -94,7 +97,7 @@ def merge(
 ) -> None:
     """Join part files into the store, sorted by subject, then frame, and list what was left out in a CSV.
 
-    `attrs` names the `dataset` (see `store.ATTRIBUTES`; `patch`, `geometry` and `source` are filled in here). With
+    `attrs` names the `dataset` (see `store.ATTRIBUTES`; `patch`, `source` and what the layout says are filled in here). With
     `by_day` the store's subjects are days, `p00/day01`: the part of the frame's name before its `/` joins the
     subject's, and folds, errors and statistics are over days. The CSV has the columns subject, frame, reason
     and is written even when empty. Raises UserError, and writes nothing, where more than `max_rejected_share`
@@ -115,7 +118,8 @@ def merge(
         used = sum(len(group["target"]) for group in groups.values())
         _check_share(out_store, rows, used, max_rejected_share)
         filled = {**attrs, "patch": json.loads(patches.pop()), "source": _checksum(groups)}
-        filled["geometry"] = files[0].attrs["geometry"]
+        filled |= {name: files[0].attrs[name] for name in ("geometry", "task", "units")}
+        filled["target_scale"] = _target_scale(groups)
         write_store(out_store, _batches(groups, by_day), filled)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("subject", "frame", "reason"), *rows])
@@ -127,6 +131,19 @@ def _write_subject(group: h5py.Group, prepared: Prepared) -> None:
         group.create_dataset(name, data=getattr(prepared, name))
     group["text"] = json.dumps({"frame": prepared.frame, "rejected": prepared.rejected})
     group.attrs["checksum"] = prepared.checksum
+    group.attrs["target_scale"] = prepared.target_scale
+
+
+def _target_scale(groups: dict[str, h5py.Group]) -> list[float]:
+    first, *others = sorted(groups)
+    scale = groups[first].attrs["target_scale"].tolist()
+    for subject in others:
+        own = groups[subject].attrs["target_scale"].tolist()
+        if own != scale:
+            raise UserError(
+                f"{subject}: targets are scaled by {own}, those of {first} by {scale}; use one scene camera"
+            )
+    return scale
 
 
 def _open_part(path: str | Path) -> h5py.File:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("fold", "subject", "role")
 ROLES = ("train", "validation", "test")
+GIVEN_ROLES = {"train": "train", "val": "validation", "test": "test"}
 
 # The prior work's five folds, which numbered the subjects from 0: folder 0001 is 0.
 COLUMBIA_FOLDS = (
@@ -33,7 +34,8 @@ def make_split(subjects: Iterable[str], block: dict[str, Any]) -> "pd.DataFrame"
 
     `block` is {"protocol", "validation", "seed"} and, for k-fold, "folds". Protocols: `columbia`, the five
     published folds, of which those without a present subject are left out; `leave-one-out`, fold i tests
-    the i-th name; `k-fold`, seeded groups whose sizes differ by at most one. The share `validation` of a
+    the i-th name; `k-fold`, seeded groups whose sizes differ by at most one; `given`, one fold of the roles that
+    names begin with (`train-`, `val-`, `test-`). The share `validation` of a
     fold's training subjects, at least one, is drawn by a generator seeded with (seed, fold). Raises
     UserError where the subjects do not suffice or do not belong to the protocol.
     """
@@ -42,6 +44,8 @@ def make_split(subjects: Iterable[str], block: dict[str, Any]) -> "pd.DataFrame"
         raise UserError("split: there are no subjects; prepare the data first")
     if _double(names) is not None:
         raise UserError(f"split: subject {_double(names)} is listed twice; list each subject once")
+    if block["protocol"] == "given":
+        return _table([(0, name, _given_role(name)) for name in names])
     rows = []
     for fold, test in _test_folds(names, block).items():
         rest = [name for name in names if name not in test]
@@ -54,6 +58,10 @@ def make_split(subjects: Iterable[str], block: dict[str, Any]) -> "pd.DataFrame"
         for name in names:
             role = "test" if name in test else "validation" if name in validation else "train"
             rows.append((fold, name, role))
+    return _table(rows)
+
+
+def _table(rows: list[tuple[int, str, str]]) -> "pd.DataFrame":
     check_rows(rows, "split")
     import pandas as pd  # here, since every training and prediction reads a split and none needs a table
 
@@ -132,6 +140,13 @@ def _test_folds(names: Sequence[str], block: dict[str, Any]) -> dict[int, set[st
             return {fold: {names[i] for i in group} for fold, group in enumerate(groups)}
         case other:
             raise UserError(f"split: protocol {other!r} is unknown; use columbia, leave-one-out or k-fold")
+
+
+def _given_role(name: str) -> str:
+    prefix = name.partition("-")[0]
+    if prefix not in GIVEN_ROLES:
+        raise UserError(f"split: subject {name} has no role in its name; use another protocol than given")
+    return GIVEN_ROLES[prefix]
 
 
 def _columbia_folds(names: Sequence[str]) -> dict[int, set[str]]:

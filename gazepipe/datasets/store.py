@@ -1,8 +1,8 @@
 """The store: one HDF5 file per data set that every later stage reads, images memory-mapped.
 
-`image` u8 [N, V, H, W] (V views), stored in one piece; `target` f32 [N, 2] gaze (pitch, yaw); `head_pose`
-f32 [N, 2] (pitch, yaw of the head's z axis); `subject` and `frame` as UTF-8 text; and the attributes listed
-in `ATTRIBUTES`.
+`image` u8 [N, V, H, W] (V views), stored in one piece; `target` f32 [N, 2] gaze (pitch, yaw), or gaze point (x, y)
+in a scene image; `head_pose` f32 [N, 2] (pitch, yaw of the head's z axis); `subject` and `frame` as UTF-8
+text; and the attributes listed in `ATTRIBUTES`.
 """
 
 import json
@@ -21,13 +21,14 @@ from gazepipe.errors import UserError
 from gazepipe.geometry import VIEW_GEOMETRY
 from gazepipe.io import atomic
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 ATTRIBUTES = {
     "dataset": str,  # name in the configuration
-    "task": str,  # "gaze angles"
+    "task": str,  # "gaze angles" or "gaze point"
     "geometry": str,  # the frame that image and target live in
-    "units": str,  # of target and head_pose: "rad"
+    "units": str,  # of target: "rad" or "px"
+    "target_scale": list,  # [2] networks learn target / target_scale, numbers near 0-1
     "mean": float,  # a network sees (image / 255 - mean) / std
     "std": float,
     "patch": dict,  # what of the normalised view an image shows: kind, height, width
@@ -37,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "task": "gaze angles",
     "geometry": VIEW_GEOMETRY,
     "units": "rad",
+    "target_scale": [1.0, 1.0],
     "mean": 0.5,
     "std": 0.5,
 }
@@ -44,7 +46,8 @@ COLUMNS = ("image", "target", "head_pose", "subject", "frame")
 DAMAGED = (OSError, KeyError, RuntimeError, ValueError)
 """What h5py raises on a file that is cut short, overwritten, or no HDF5 at all."""
 
-TARGET_LIMIT = {"rad": np.pi / 2}
+TARGET_LIMIT = {"rad": np.pi / 2, "px": 100_000.0}
+HEAD_POSE_LIMIT = np.pi / 2
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def write_store(path: str | Path, batches: Iterable[dict[str, Any]], attrs: dict
 def open_store(path: str | Path) -> Store:
     """Open a store and check it; raises UserError naming the file, what is wrong and the mend.
 
-    Checked are schema version, columns, types and shapes, finite targets and head poses within +-pi/2 rad,
+    Checked are schema version, columns, types and shapes, finite targets (angles within +-pi/2) and head poses,
     text, and the image normalisation. Pixels are not read.
     """
     return _load(Path(path), shown=Path(path))
@@ -126,7 +129,7 @@ def _write(
     """Lay the file out with room for the images, then copy them from `pixels` into it."""
     with h5py.File(path, "w", libver=("v110", "v110"), track_order=False) as file:
         for name, value in {"schema_version": SCHEMA_VERSION, **attrs}.items():
-            file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+            file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
         for name, column in table.items():
             if column.dtype.kind == "S":
                 column = column.astype(h5py.string_dtype("utf-8", column.dtype.itemsize))
@@ -179,7 +182,7 @@ def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     for name, kind in ATTRIBUTES.items():
         value = file.attrs.get(name)
         try:
-            attrs[name] = json.loads(value) if kind is dict else kind(value)
+            attrs[name] = json.loads(value) if kind in (dict, list) else kind(value)
         except (TypeError, ValueError):
             raise UserError(f"{path}: attribute {name} is {value!r}; delete the store and prepare again") from None
     if not (0 <= attrs["mean"] <= 1 and 0 < attrs["std"] < np.inf):
@@ -188,7 +191,10 @@ def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
             "expected a mean within 0-1 and a positive std; delete it and prepare again"
         )
     if attrs["units"] not in TARGET_LIMIT:
-        raise UserError(f"{path}: units are {attrs['units']!r}, expected 'rad'; prepare again")
+        raise UserError(f"{path}: units are {attrs['units']!r}, expected 'rad' or 'px'; prepare again")
+    scale = attrs["target_scale"]
+    if len(scale) != 2 or not all(isinstance(side, (int, float)) and 0 < side < np.inf for side in scale):
+        raise UserError(f"{path}: target_scale is {scale}, expected two positive numbers; prepare again")
     return attrs
 
 
@@ -216,13 +222,15 @@ def _check_layout(file: h5py.File, path: Path) -> None:
 def _check_values(
     path: Path, attrs: dict[str, Any], target: np.ndarray, head_pose: np.ndarray, text: dict[str, np.ndarray]
 ) -> None:
-    for name, values in (("target", target), ("head_pose", head_pose)):
-        wrong = ~(np.abs(values) <= TARGET_LIMIT[attrs["units"]] + 1e-6)  # true for NaN, too
+    limits = {"target": (target, TARGET_LIMIT[attrs["units"]]), "head_pose": (head_pose, HEAD_POSE_LIMIT)}
+    for name, (values, limit) in limits.items():
+        wrong = ~(np.abs(values) <= limit + 1e-6)  # true for NaN, too
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise UserError(
                 f"{path}: {name} of {text['subject'][row]}/{text['frame'][row]} is {values[row, column]:g}, "
-                "not within +-pi/2 rad; correct the source and prepare again"
+                f"not within +-{'pi/2 rad' if limit == HEAD_POSE_LIMIT else f'{limit:g} px'}; "
+                "correct the source and prepare again"
             )
     for name, column in text.items():
         if (column == "").any():

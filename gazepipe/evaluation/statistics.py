@@ -13,9 +13,9 @@ LEVEL = 0.95
 def subject_means(errors: pd.DataFrame) -> pd.Series:
     """Error per subject: the mean over seeds and folds within each subject.
 
-    `errors` has one row per subject and run with the columns subject and error_deg (degrees).
+    `errors` has one row per subject and run with the columns subject and error (degrees or pixels).
     """
-    return errors.groupby("subject")["error_deg"].mean()
+    return errors.groupby("subject")["error"].mean()
 
 
 def seed_spread(errors: pd.DataFrame) -> float:
@@ -23,7 +23,7 @@ def seed_spread(errors: pd.DataFrame) -> float:
 
     `errors` as in `subject_means` with a column seed. NaN for a single seed.
     """
-    per_seed = errors.groupby(["seed", "subject"])["error_deg"].mean().groupby("seed").mean()
+    per_seed = errors.groupby(["seed", "subject"])["error"].mean().groupby("seed").mean()
     return float(per_seed.std(ddof=1))
 
 
@@ -48,7 +48,7 @@ def bootstrap_mean(
 def paired_comparison(
     a: pd.Series, b: pd.Series, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> dict:
-    """Compare two methods on the same subjects; `a` and `b` hold degrees, indexed by subject.
+    """Compare two methods on the same subjects; `a` and `b` hold errors, indexed by subject.
 
     Returns n_subjects, difference (mean of a - b; negative where a is better), low and high (its bootstrap
     interval over subjects), p_wilcoxon (signed-rank, two-sided) and p_t (paired t). p is 1 where no subject

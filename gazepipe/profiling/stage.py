@@ -6,20 +6,23 @@ import torch
 
 from gazepipe.io import write_json
 from gazepipe.models import build
+from gazepipe.models.weights import read_metadata
 from gazepipe.profiling.cost import count
 from gazepipe.profiling.throughput import measure
 from gazepipe.provenance import machine, versions
 from gazepipe.slots import available_cores
 
 
-def profile(block: dict, out: Path) -> None:
+def profile(block: dict, out: Path, weights: Path | None = None) -> None:
     """Write {"sizes": {name: {"model", "params", "macs", "rows"}}, "threads", "machine", "versions"} as JSON.
 
     `block` is {"sizes": {name: model spec}, "batches", "seconds", "threads" (0: all cores)}. Timing needs the
-    network's shape only, so the weights are random. Rows are those of `throughput.measure`.
+    network's shape only, so the weights are random; where `weights` (a file) are given, the shape is theirs, and the
+    one size is "run". Rows are those of `throughput.measure`.
     """
     threads = block["threads"] or available_cores()
-    sizes = {name: _measured(spec, block, threads) for name, spec in block["sizes"].items()}
+    specs = {"run": read_metadata(weights)["model"]} if weights else block["sizes"]
+    sizes = {name: _measured(spec, block, threads) for name, spec in specs.items()}
     write_json(out, {"sizes": sizes, "threads": threads, "machine": machine(), "versions": versions()})
 
 

@@ -14,18 +14,22 @@ REAL_DATA = (
 )
 
 
-def tables_markdown(block: dict, frames: dict[str, pd.DataFrame], intervals: pd.DataFrame, profile: dict) -> str:
-    """The whole page. `frames` are the CSV tables by name, `intervals` those of `tables.intervals`, `profile` any of
-    the run's profiles (for its machine and threads)."""
-    sections = [
-        "# gazepipe benchmark",
-        _data_note(block),
+def page(block: dict, sections: list[str]) -> str:
+    """The whole page: what data, the tables, what was run."""
+    whole = ["# gazepipe benchmark", _data_note(block), *sections, "## What was run", _what_was_run(block)]
+    return "\n\n".join(section for section in whole if section) + "\n"
+
+
+def angle_sections(block: dict, frames: dict[str, pd.DataFrame], intervals: pd.DataFrame, profile: dict) -> list[str]:
+    """The tables of gaze angles. `frames` are the CSV tables by name, `intervals` those of `tables.intervals`, `profile`
+    any of the run's profiles (for its machine and threads)."""
+    return [
         "## Benchmark",
         "Mean angular error in degrees on subjects never trained on, ± standard deviation over folds,"
         " [95 % bootstrap interval over subjects]. Lower is better.",
         _benchmark(block, frames["benchmark"], intervals),
         REAL_DATA,
-        _table(published.BENCHMARK),
+        table(published.BENCHMARK),
         *_cross_dataset(block, frames["cross_dataset"], intervals),
         "## Inference speed",
         _speed_note(profile),
@@ -33,12 +37,9 @@ def tables_markdown(block: dict, frames: dict[str, pd.DataFrame], intervals: pd.
         _speed_run_size_title(block),
         _speed(frames["efficiency_run_size"], block, None),
         REAL_DATA,
-        _table(published.INFERENCE_SPEED),
+        table(published.INFERENCE_SPEED),
         *_comparisons(frames["comparisons"]),
-        "## What was run",
-        _what_was_run(block, profile),
     ]
-    return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def label(model: str, method: str) -> str:
@@ -46,7 +47,7 @@ def label(model: str, method: str) -> str:
     return model + METHOD_LABELS.get(method, f" + {method}")
 
 
-def _table(frame: pd.DataFrame) -> str:
+def table(frame: pd.DataFrame) -> str:
     """Markdown with numbers to the right; cells are text already, so that 14.80 keeps its zero."""
     cells = frame.map(lambda value: f"{value:.2f}" if isinstance(value, float) else str(value))
     align = ["left" if column in TEXT_COLUMNS else "right" for column in frame]
@@ -67,10 +68,10 @@ def _data_note(block: dict) -> str:
 
 def _cell(row: pd.Series, interval: pd.Series) -> str:
     spread = "" if pd.isna(row.std_deg) else f" ± {row.std_deg:.2f}"
-    return f"{row.error_deg:.2f}{spread}{_interval(interval.low_deg, interval.high_deg, '.2f')}"
+    return f"{row.error_deg:.2f}{spread}{interval_text(interval.low_deg, interval.high_deg, '.2f')}"
 
 
-def _interval(low: float, high: float, form: str) -> str:
+def interval_text(low: float, high: float, form: str) -> str:
     """[low, high]; nothing with a single subject, which has no interval."""
     return "" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]"
 
@@ -92,7 +93,7 @@ def _row_name(model: str, method: str) -> str:
 def _benchmark(block: dict, frame: pd.DataFrame, intervals: pd.DataFrame) -> str:
     counts = frame.groupby("dataset").n_subjects.first()
     columns = {(name, name): f"{name} ({_tested(counts[name], entry)})" for name, entry in block["datasets"].items()}
-    return _table(_wide(frame.assign(train=frame.dataset, test=frame.dataset), intervals, columns))
+    return table(_wide(frame.assign(train=frame.dataset, test=frame.dataset), intervals, columns))
 
 
 def _tested(count: int, dataset: dict) -> str:
@@ -108,9 +109,9 @@ def _cross_dataset(block: dict, frame: pd.DataFrame, intervals: pd.DataFrame) ->
         "## Cross-dataset",
         "Trained on the left data set, tested on every subject of the right one. Degrees; the networks of all folds"
         " are averaged within a subject first, ± is the standard deviation over folds.",
-        _table(_wide(frame, intervals, columns)),
+        table(_wide(frame, intervals, columns)),
         REAL_DATA,
-        _table(published.CROSS_DATASET),
+        table(published.CROSS_DATASET),
     ]
 
 
@@ -124,7 +125,7 @@ def _speed_note(profile: dict) -> str:
 
 def _speed_run_size_title(block: dict) -> str:
     widths = ", ".join(f"{name} at width {entry['width']:g}" for name, entry in block["models"].items())
-    patch = block["patch"]
+    patch = next(iter(block["datasets"].values()))["patch"]
     return f"The same at this run's own size, 1×{patch['height']}×{patch['width']} ({widths}):"
 
 
@@ -134,16 +135,15 @@ def _speed(frame: pd.DataFrame, block: dict, title: str | None) -> str:
     for _, row in frame.iterrows():
         if networks[row.method] != row.method and networks[row.method] in networks:
             continue
-        cells = rows.setdefault(
-            row.model, {"Model": row.model, "Params": _count(row.params), "FLOPs": _count(row.macs)}
-        )
+        cells = rows.setdefault(row.model, {"Model": row.model, "Params": count(row.params), "FLOPs": count(row.macs)})
         cells[f"Throughput, batch {row.batch} (frames/s)"] = f"{row.images_per_second:.1f}"
         cells[f"Latency, batch {row.batch} (ms)"] = f"{row.latency_ms:.2f}"
-    text = _table(pd.DataFrame(rows.values()))
+    text = table(pd.DataFrame(rows.values()))
     return f"{title}:\n\n{text}" if title else text
 
 
-def _count(value: float) -> str:
+def count(value: float) -> str:
+    """A number with its unit: 1.74 G, 11.18 M, 85.56 k."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:.2f} {unit}"
@@ -160,7 +160,8 @@ def _comparisons(frame: pd.DataFrame) -> list[str]:
             "Model": [label(row.model, row.method) for row in frame.itertuples()],
             "Against": [label(row.model, row.baseline) for row in frame.itertuples()],
             "Difference (degrees)": [
-                f"{row.difference_deg:+.2f}{_interval(row.low_deg, row.high_deg, '+.2f')}" for row in frame.itertuples()
+                f"{row.difference_deg:+.2f}{interval_text(row.low_deg, row.high_deg, '+.2f')}"
+                for row in frame.itertuples()
             ],
             "p (Holm)": ["" if pd.isna(p) else f"{p:.3f}" for p in frame.p_holm],
             "Subjects": frame.n_subjects,
@@ -170,22 +171,32 @@ def _comparisons(frame: pd.DataFrame) -> list[str]:
         "## Does it help? Paired over subjects",
         "Negative is better. 95 % bootstrap interval of the difference; p of the Wilcoxon signed-rank test,"
         " Holm-corrected over this table. With few subjects no p-value can be small: read the interval.",
-        _table(shown),
+        table(shown),
     ]
 
 
-def _what_was_run(block: dict, profile: dict) -> str:
+def _held_out(entry: dict) -> str:
+    if entry["protocol"] == "given":
+        return f"the {entry['unit']}s of the folder val chose the epoch"
+    folds = ", ".join(map(str, entry["folds"]))
+    held_out = f"{entry['validation']:.0%} of the training {entry['unit']}s held out to choose the epoch"
+    return f"folds {folds} of {entry['fold_count']}; {held_out}"
+
+
+def _patch_text(patch: dict) -> str:
+    return f"{patch['kind']}, {patch['height']}×{patch['width']} px"
+
+
+def _what_was_run(block: dict) -> str:
     lines = [f"- **Run**: {block['run'] or 'default'}"]
     for name, entry in block["datasets"].items():
-        folds = ", ".join(map(str, entry["folds"]))
         lines.append(
             f"- **{name}**: {'drawn' if entry['drawn'] else 'real'}, {entry['subjects']}"
             f" subject{'' if entry['subjects'] == 1 else 's'}; protocol"
-            f" {entry['protocol']}, folds {folds} of {entry['fold_count']}; {entry['validation']:.0%} of the training"
-            f" {entry['unit']}s held out to choose the epoch; the test fold touched once"
+            f" {entry['protocol']}, {_held_out(entry)}; the test fold touched once"
         )
-    patch = block["patch"]
-    lines.append(f"- **Patch**: {patch['kind']}, {patch['height']}×{patch['width']} px, grayscale")
+    patches = dict.fromkeys(_patch_text(entry["patch"]) for entry in block["datasets"].values())
+    lines.append(f"- **Patch**: {'; '.join(patches)}; grayscale")
     epochs = ", ".join(
         f"{label(row['model'], row['method'])} {'/'.join(map(str, row['epochs']))}" for row in block["networks"]
     )

@@ -1,4 +1,4 @@
-"""Benchmark, Cross-dataset and Inference speed: from predictions and profiles to CSV and Markdown.
+"""Benchmark, Cross-dataset, Inference speed and Near-eye: from predictions and profiles to CSV and Markdown.
 
 The unit of replication is the subject: seeds (and, across data sets, the networks of the folds) are averaged within a
 subject first, an error is the mean over subjects, and the spread is the standard deviation over folds.
@@ -12,7 +12,8 @@ from gazepipe import paths
 from gazepipe.evaluation.metrics import per_subject_errors, read_predictions
 from gazepipe.evaluation.statistics import bootstrap_mean, holm, paired_comparison, seed_spread, subject_means
 from gazepipe.io import atomic, read_json, write_text
-from gazepipe.report.markdown import tables_markdown
+from gazepipe.report import near_eye
+from gazepipe.report.markdown import angle_sections, page
 
 MEAN, NONE = "mean", "none"
 ROW = ["model", "method"]
@@ -25,41 +26,60 @@ def write_tables(block: dict, out: Path) -> None:
     damaged.
     """
     root = out.parent
-    errors = collect_errors(block, root)
-    frames = {
-        "benchmark": benchmark(errors),
-        "cross_dataset": cross_dataset(errors),
-        "efficiency": efficiency(block, root, "paper"),
-        "efficiency_run_size": efficiency(block, root, "run"),
-        "comparisons": comparisons(errors, block),
-    }
+    angles, points = of_task(block, "angles"), of_task(block, "point")
+    frames, sections = {}, []
+    if angles["datasets"]:
+        errors = collect_errors(angles, root)
+        frames |= {
+            "benchmark": benchmark(errors),
+            "cross_dataset": cross_dataset(errors),
+            "efficiency": efficiency(angles, root, "paper"),
+            "efficiency_run_size": efficiency(angles, root, "run"),
+            "comparisons": comparisons(errors, angles),
+        }
+        profile = read_json(_profiles(angles, root)[0][0])
+        sections += angle_sections(angles, frames, intervals(errors, angles), profile)
+    if points["datasets"]:
+        frames |= near_eye.frames(points, root)
+        sections += near_eye.sections(points, frames, root)
     for name, frame in frames.items():
         with atomic(root / "tables" / f"{name}.csv") as partial:
             frame.to_csv(partial, index=False, float_format="%.4f")
-    profile = read_json(_profiles(block, root)[0][0])
-    write_text(out, tables_markdown(block, frames, intervals(errors, block), profile))
+    write_text(out, page(block, sections))
+
+
+def of_task(block: dict, task: str) -> dict:
+    """The block with the data sets, models and networks of one task only."""
+    names = {name for name, model in block["models"].items() if model["task"] == task}
+    return {
+        **block,
+        "datasets": {name: entry for name, entry in block["datasets"].items() if entry["task"] == task},
+        "models": {name: entry for name, entry in block["models"].items() if name in names},
+        "networks": [network for network in block["networks"] if network["model"] in names],
+    }
 
 
 def collect_errors(block: dict, root: Path) -> pd.DataFrame:
-    """Angular error in degrees of every subject in every prediction file: columns train, model, method, fold, seed,
-    test, subject, error_deg."""
+    """Error (degrees or pixels) of every subject in every prediction file: columns train, model, method, fold, seed,
+    test, subject, error."""
     rows = []
-    for train, model, method, fold, seed, test in _predictions(block):
+    for train, model, method, fold, seed, test in predictions(block):
         path = paths.prediction(str(root), train, model, method, fold, seed, test)
         errors = per_subject_errors(read_predictions(path))
         rows += [(train, model, method, fold, seed, test, str(s), e) for s, e in errors.items()]
-    columns = ["train", "model", "method", "fold", "seed", "test", "subject", "error_deg"]
+    columns = ["train", "model", "method", "fold", "seed", "test", "subject", "error"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _predictions(block: dict) -> list[tuple]:
+def predictions(block: dict) -> list[tuple]:
+    """(train, model, method, fold, seed, test) of every prediction file."""
     return [
         (train, model, method, fold, seed, test)
         for train, summary in block["datasets"].items()
         for model, method, seeds in _rows(block)
         for fold in summary["folds"]
         for seed in seeds
-        for test in block["datasets"]
+        for test in summary["tests"]
     ]
 
 
@@ -83,7 +103,7 @@ def _summary(errors: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     rows = []
     for names, group in errors.groupby(by, sort=False):
         subjects = subject_means(group)
-        folds = group.groupby(["fold", "subject"]).error_deg.mean().groupby("fold").mean()
+        folds = group.groupby(["fold", "subject"]).error.mean().groupby("fold").mean()
         rows.append((*names, subjects.mean(), folds.std(ddof=1), len(subjects)))
     return pd.DataFrame(rows, columns=[*by, "error_deg", "std_deg", "n_subjects"])
 

@@ -4,7 +4,7 @@ from functools import partial
 from gazepipe import config as configuration
 from gazepipe import paths
 from gazepipe.errors import UserError
-from gazepipe.plan import Plan
+from gazepipe.plan import Job, Plan
 
 try:
     PLAN = Plan(configuration.load(config))
@@ -68,9 +68,23 @@ def linked_weights(wildcards, link):
     return [f"{paths.run_folder(RESULTS, **run)}/model.safetensors"] if run else []
 
 
+def recommended_width(wildcards):
+    return [PLAN.outputs(job)[1] for job in PLAN.width_jobs(**wildcards)]
+
+
+def shaped_weights(wildcards):
+    run = PLAN.shaped_run(**wildcards)
+    return [f"{paths.run_folder(RESULTS, **run)}/model.safetensors"] if run else []
+
+
+def given(*names):
+    """The inputs of these names as options of the command line, those that the job has."""
+    return lambda wildcards, input: " ".join(f"--{name} {input[name][0]}" for name in names if input[name])
+
+
 def prepared_parts(wildcards):
     return [paths.part(RESULTS, wildcards.dataset, p) for p in PLAN.parts(wildcards.dataset)]
 
 
 def table_inputs(wildcards):
-    return [PLAN.outputs(job)[0] for job in PLAN.table_jobs()]
+    return [PLAN.outputs(job)[0] for job in [*PLAN.table_jobs(), *PLAN.explain_jobs()]]

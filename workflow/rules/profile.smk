@@ -1,5 +1,7 @@
 rule profile:
     """Count and time one network; the stage holds every core, so that nothing else disturbs the clock."""
+    input:
+        weights=shaped_weights,
     output:
         profile=paths.profile(RESULTS, "{model}", "{method}"),
     log:
@@ -17,5 +19,6 @@ rule profile:
     params:
         block=block("profile"),
         key=key("profile"),
+        weights=given("weights"),
     shell:
-        "gazepipe profile --block {params.block:q} --out {output.profile} 2> {log}"
+        "gazepipe profile --block {params.block:q} {params.weights} --out {output.profile} 2> {log}"

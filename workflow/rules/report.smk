@@ -4,7 +4,7 @@ rule tables:
         results=table_inputs,
         sheets=[paths.sheet(RESULTS, dataset) for dataset in PLAN.config.benchmark.datasets],
     output:
-        tables=paths.tables(RESULTS),
+        tables=PLAN.outputs(Job.of("tables")),
     log:
         paths.log(RESULTS, "tables"),
     benchmark:

@@ -8,6 +8,8 @@ rule train:
         split=paths.split(RESULTS, "{dataset}"),
         parent=partial(linked_weights, link="parent"),
         teacher=partial(linked_weights, link="teacher"),
+        shape=partial(linked_weights, link="shape"),
+        width=recommended_width,
     output:
         weights=f"{RUN_FOLDER}/model.safetensors",
         history=f"{RUN_FOLDER}/history.csv",
@@ -27,9 +29,9 @@ rule train:
         block=block("train"),
         key=key("train"),
         source=source("train"),
-        parent=lambda wildcards, input: f"--parent {input.parent[0]}" if input.parent else "",
-        teacher=lambda wildcards, input: f"--teacher {input.teacher[0]}" if input.teacher else "",
+        links=given("parent", "teacher", "shape", "width"),
+        state=paths.training_state(RESULTS, "{dataset}", "{model}", "{method}", "{fold}", "{seed}"),
     shell:
         "gazepipe train --block {params.block:q} --store {input.store} --split {input.split}"
-        " {params.parent} {params.teacher} --source {params.source}"
+        " {params.links} --source {params.source} --state {params.state} --key {params.key}"
         " --out $(dirname {output.weights}) 2> {log}"
