@@ -29,7 +29,6 @@ from gazepipe.datasets.splits import COLUMBIA_FOLDS
 from gazepipe.errors import UserError
 from gazepipe.models import model_module
 
-
 B = TypeVar("B", bound=Block)
 
 
@@ -64,8 +63,9 @@ class EarlyStopping(Block):
 
 
 class Training(Block):
-    """How any network is trained; a model's or a method's own `training` overrides single keys. `normalise`: images by
-    mean and deviation of the `store` (0.5, 0.5) or of the `training` subjects' pixels; `tag` names a TensorBoard run."""
+    """How any network is trained; a data set's, a model's or a method's own `training` overrides single keys.
+    `normalise`: images by mean and deviation of the `store` (0.5, 0.5) or of the `training` subjects' pixels; `tag` names
+    a TensorBoard run."""
 
     epochs: Count = 12
     batch_size: Count = 64
@@ -426,10 +426,8 @@ def _check_patch(config: Config, name: str, dataset: Dataset) -> None:
         )
     if dataset.manifest is not None and dataset.manifest.normalise == "none":
         return
-    if dataset.task == "point":
-        valid = ["near-eye"]
-    else:
-        valid = ["eye"] if dataset.layout in EYE_LAYOUTS else ["eyes", "face"]
+    angles = ["eye"] if dataset.layout in EYE_LAYOUTS else ["eyes", "face"]
+    valid = ["near-eye"] if dataset.task == "point" else angles
     if patch.kind not in valid:
         raise UserError(
             f"configuration: {key}.kind: {patch.kind!r} cannot be cut from {name} (layout {dataset.layout}); "

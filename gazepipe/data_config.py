@@ -34,7 +34,8 @@ class Patch(Block):
 
 class Drawn(Block):
     """Settings of the renderer. `scale`: fraction of Columbia's 5184 x 3456 px, or of a headset camera's 720 x 576;
-    `images` per subject: all but Columbia; `size` (px): side of the normalised view (MPIIFaceGaze, ETH-XGaze) or width of the camera's picture (manifest)."""
+    `images` per subject: all but Columbia; `size` (px): side of the normalised view (MPIIFaceGaze, ETH-XGaze) or width
+    of the camera's picture (manifest)."""
 
     seed: Seed = 0
     scale: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -88,8 +89,8 @@ class Source(Block):
 
 class Split(Block):
     """Fold protocol. `columbia`: the five published folds; `leave-one-out`: one subject a fold; `k-fold`: `folds`
-    seeded groups of subjects; `given`: the one fold that the data set's own folders make (near-eye). `by`: `day` makes every day of a subject a group of its own, in layouts whose frames
-    are named `day/image`. `validation`: share of the training subjects (or days) held out for model selection."""
+    seeded groups of subjects; `given`: the one fold that the data set's own folders make (near-eye). `by`: `day` makes
+    every day of a subject a group of its own, in layouts whose frames are named `day/image`. `validation`: share of the training subjects (or days) held out for model selection."""
 
     protocol: Literal["columbia", "leave-one-out", "k-fold", "given"]
     by: Literal["subject", "day"] = "subject"

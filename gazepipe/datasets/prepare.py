@@ -97,7 +97,7 @@ def merge(
 ) -> None:
     """Join part files into the store, sorted by subject, then frame, and list what was left out in a CSV.
 
-    `attrs` names the `dataset` (see `store.ATTRIBUTES`; `patch`, `source` and what the layout says are filled in here). With
+    `attrs` names the `dataset` (see `store.ATTRIBUTES`; `patch`, `source` and what the layout says are filled in). With
     `by_day` the store's subjects are days, `p00/day01`: the part of the frame's name before its `/` joins the
     subject's, and folds, errors and statistics are over days. The CSV has the columns subject, frame, reason
     and is written even when empty. Raises UserError, and writes nothing, where more than `max_rejected_share`

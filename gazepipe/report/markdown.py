@@ -21,8 +21,8 @@ def page(block: dict, sections: list[str]) -> str:
 
 
 def angle_sections(block: dict, frames: dict[str, pd.DataFrame], intervals: pd.DataFrame, profile: dict) -> list[str]:
-    """The tables of gaze angles. `frames` are the CSV tables by name, `intervals` those of `tables.intervals`, `profile`
-    any of the run's profiles (for its machine and threads)."""
+    """The tables of gaze angles. `frames` are the CSV tables by name, `intervals` those of `tables.intervals`,
+    `profile` any of the run's profiles (for its machine and threads)."""
     return [
         "## Benchmark",
         "Mean angular error in degrees on subjects never trained on, ± standard deviation over folds,"
