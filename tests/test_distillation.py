@@ -23,7 +23,7 @@ from gazepipe.training.distillation import (
     reliability_weight,
     response_loss,
 )
-from gazepipe.training.losses import mse
+from gazepipe.training.losses import mse, smooth_l1
 
 CPU = torch.device("cpu")
 FEATURE = {"stages": [0, 1], "temperature": 0.5, "masked": 0.3, "attention": 0.2, "non_local": 0.1}
@@ -45,6 +45,10 @@ def some_samples(count: int = 10) -> Samples:
     images = rng.integers(0, 256, (count, 1, 32, 64), dtype=np.uint8)
     target = rng.uniform(-0.3, 0.3, (count, 2)).astype(np.float32)
     return Samples(images, np.arange(count), target, np.array(["a"] * count), 0.5, 0.5)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -199,7 +203,7 @@ def test_random_target_loss():
             mixed = alpha[k] * taught[k, i] + (1 - alpha[k]) * target[k, i]
             off = abs(math.degrees(predicted[k, i] - mixed))
             expected += (0.5 * off**2 if off < 1 else off - 0.5) / 8
-    assert random_target_loss(predicted, taught, target, alpha).item() == pytest.approx(expected)
+    assert random_target_loss(predicted, taught, target, smooth_l1, alpha).item() == pytest.approx(expected)
 
 
 def test_reliability_weight():
@@ -226,7 +230,7 @@ def test_response_distillation_of_a_perfect_teacher_is_plain_training_twice():
     student, (images, _) = small("resnet18"), batch()
     teacher = small("resnet10_wide", seed=1)
     target = teacher(images).detach()
-    objective, adapters = prepare(PLAIN, student, teacher, "mse", some_samples(), 0, CPU)
+    objective, adapters = prepare(PLAIN, student, teacher, "mse", some_samples(), generator(), CPU)
     torch.testing.assert_close(objective(student, images, target), 2 * mse(student(images), target).mean())
     assert adapters is None
 
@@ -234,9 +238,9 @@ def test_response_distillation_of_a_perfect_teacher_is_plain_training_twice():
 def test_random_targets_differ_per_sample_and_repeat_with_the_seed():
     student, teacher, (images, target) = small("resnet18"), small("resnet18", seed=1), batch()
     kd = {**PLAIN, "random_target": True}
-    draw = torch.rand(4, generator=torch.Generator().manual_seed(7))
-    objective, _ = prepare(kd, student, teacher, "mse", some_samples(), 7, CPU)
-    expected = random_target_loss(student(images), teacher(images), target, draw)
+    draw = torch.rand(4, generator=generator(7))
+    objective, _ = prepare(kd, student, teacher, "mse", some_samples(), generator(7), CPU)
+    expected = random_target_loss(student(images), teacher(images), target, smooth_l1, draw)
     torch.testing.assert_close(objective(student, images, target), expected)
     assert objective(student, images, target) != expected
 
@@ -247,7 +251,7 @@ def test_any_architecture_teaches_any_other(arch):
     student, teacher = small("resnet18").train(), small(arch, seed=1).train()
     before = copy.deepcopy(teacher.state_dict())
     kd = {**PLAIN, "reliability": True, "feature": FEATURE}
-    objective, adapters = prepare(kd, student, teacher, "smooth_l1", some_samples(), 0, CPU)
+    objective, adapters = prepare(kd, student, teacher, "smooth_l1", some_samples(), generator(), CPU)
     images, target = batch()
     objective(student, images, target).backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in adapters.parameters())

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from gazepipe.errors import UserError
 from gazepipe.geometry import angles_to_vector, angular_error_deg
-from gazepipe.training.losses import LOSSES, angular, dense_3x3, mse, pearson, smooth_l1, supervised
+from gazepipe.training.losses import LOSSES, angular, dense_3x3, l1, loss_of, mse, pearson, smooth_l1, supervised
 
 
 def angles(count: int, seed: int) -> torch.Tensor:
@@ -24,6 +25,30 @@ def test_smooth_l1_bends_at_one_degree():
     prediction = torch.deg2rad(torch.tensor([[0.5, 0.0], [3.0, 0.0], [1.0, 1.0]], dtype=torch.float64))
     expected = [0.5 * 0.5**2 / 2, (3 - 0.5) / 2, 0.5]
     np.testing.assert_allclose(smooth_l1(prediction, torch.zeros(3, 2)).numpy(), expected, rtol=1e-6)
+
+
+def test_l1_is_in_degrees():
+    prediction = torch.deg2rad(torch.tensor([[3.0, -4.0]], dtype=torch.float64))
+    assert l1(prediction, torch.zeros(1, 2)).item() == pytest.approx(3.5)
+
+
+def test_losses_of_points_are_in_percent_of_the_scale():
+    prediction = torch.tensor([[0.503, 0.25]], dtype=torch.float64)
+    target = torch.tensor([[0.5, 0.21]], dtype=torch.float64)
+    assert loss_of("l1", "px")(prediction, target).item() == pytest.approx((0.3 + 4) / 2)
+    assert loss_of("l2", "px")(prediction, target).item() == pytest.approx((0.09 + 16) / 2)
+    assert loss_of("smooth_l1", "px")(prediction, target).item() == pytest.approx((0.045 + 3.5) / 2)
+
+
+def test_l2_is_mse_and_units_of_angles_are_degrees():
+    a, b = angles(9, 6), angles(9, 7)
+    for name, loss in (("l2", mse), ("mse", mse), ("l1", l1), ("smooth_l1", smooth_l1), ("angular", angular)):
+        assert torch.equal(loss_of(name, "rad")(a, b), loss(a, b))
+
+
+def test_angular_needs_angles():
+    with pytest.raises(UserError, match=r"training\.loss: angular compares gaze angles, this set is in px; use l1"):
+        loss_of("angular", "px")
 
 
 def test_angular_agrees_with_geometry():
@@ -63,8 +88,8 @@ def test_every_loss_is_one_number_per_sample_and_zero_at_the_target(name):
 def test_supervised_is_the_mean_over_the_batch():
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     images, target = torch.randn(6, 1, 2, 2), angles(6, 5).float()
-    expected = LOSSES["angular"](model(images), target).mean()
-    assert torch.equal(supervised("angular")(model, images, target), expected)
+    expected = angular(model(images), target).mean()
+    assert torch.equal(supervised(angular)(model, images, target), expected)
 
 
 def test_pearson_against_numpy():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gazepipe.datasets.sheet import CELL_WIDTH, MARGIN, TITLE_HEIGHT, contact_sheet
 from gazepipe.errors import UserError
 from gazepipe.evaluation.metrics import (
-    angular_errors,
+    sample_errors,
     format_errors,
     mean_error,
     per_subject_errors,
@@ -65,7 +65,7 @@ def test_closed_forms():
         ("a", 0, 1e-8, 0, 0),  # where acos would return 0
     )
     expected = [0, np.degrees(0.3), np.degrees(0.5), 60, 180, np.degrees(1e-8)]
-    np.testing.assert_allclose(angular_errors(frame), expected, rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(sample_errors(frame), expected, rtol=1e-9, atol=1e-13)
 
 
 angle = st.floats(-1.5, 1.5)
@@ -76,7 +76,7 @@ angle = st.floats(-1.5, 1.5)
 def test_error_is_symmetric_and_blind_to_a_mirror(true, predicted):
     (p, y), (q, z) = true, predicted
     frame = predictions(("a", p, y, q, z), ("a", q, z, p, y), ("a", p, -y, q, -z))
-    error, swapped, mirrored = angular_errors(frame)
+    error, swapped, mirrored = sample_errors(frame)
     assert error == pytest.approx(swapped, abs=1e-9) == pytest.approx(mirrored, abs=1e-9)
     assert abs(np.degrees(p - q)) - 1e-9 <= error <= 180
 

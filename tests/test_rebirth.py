@@ -246,9 +246,9 @@ def test_a_network_without_3x3_layers_is_refused():
 def test_prepare_adds_the_penalty_and_is_reborn_each_cycle():
     model, (images, target) = network(), (torch.randn(4, 1, 32, 48), torch.zeros(4, 2))
     block = {"share": 0.1, "generations": 2, "epochs": 1, "max_filters": 128, "pearson": 0.0}
-    plain = supervised("mse")
-    assert prepare(block, plain, 0)[0] is plain
-    objective, on_cycle = prepare({**block, "pearson": 0.5}, plain, 0)
+    plain = supervised(mse)
+    assert prepare(block, plain, generator())[0] is plain
+    objective, on_cycle = prepare({**block, "pearson": 0.5}, plain, generator())
     torch.testing.assert_close(
         objective(model, images, target), plain(model, images, target) + 0.5 * pearson(model, 128)
     )

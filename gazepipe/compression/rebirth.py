@@ -34,15 +34,15 @@ Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def prepare(
-    rebirth: dict, objective: Objective, seed: int
+    rebirth: dict, objective: Objective, draws: torch.Generator
 ) -> tuple[Objective, Callable[[int, nn.Module, torch.optim.Optimizer], None]]:
     """What `gazepipe.training.fit.fit` needs: the objective, with the regulariser if there is one, and its
     cycle hook.
 
     `rebirth` is {"share": of each layer's filters, "generations", "epochs": of each generation,
     "max_filters": largest layer that takes part, "pearson": weight of the correlation penalty, 0 for none}.
+    New directions come from `draws`.
     """
-    draws = torch.Generator().manual_seed(seed)
 
     def on_cycle(cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         reborn(model, rebirth["share"], rebirth["max_filters"], draws, optimizer)

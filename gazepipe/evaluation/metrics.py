@@ -1,4 +1,4 @@
-"""Angular errors of a file of predictions: between 3-D gaze vectors, per subject, then their mean."""
+"""Errors of a file of predictions, angles or gaze points: of each sample, per subject, then their mean."""
 
 import re
 import warnings
@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 
 from gazepipe.errors import UserError
-from gazepipe.geometry import angles_to_vector, angular_error_deg
+from gazepipe.units import ERROR_UNIT, errors
 
-TRUE_ANGLES = ["pitch", "yaw"]
-PREDICTED_ANGLES = ["pitch_pred", "yaw_pred"]
+TRUE = {"rad": ["pitch", "yaw"], "px": ["x", "y"]}
+PREDICTED = {units: [f"{name}_pred" for name in names] for units, names in TRUE.items()}
 NO_CSV = (pd.errors.EmptyDataError, pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError)
-ANGLES = TRUE_ANGLES + PREDICTED_ANGLES
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
-    """A prediction CSV: the columns subject (text), pitch, yaw, pitch_pred, yaw_pred (radians), any others.
+    """A prediction CSV: the columns subject (text), pitch, yaw, pitch_pred, yaw_pred (radians) or x, y, x_pred,
+    y_pred (pixels), any others; `units_of` tells which.
 
     Raises UserError, naming file, line (the header is line 1) and column, for a file that is missing, empty
-    or no CSV, a missing column, and a value that is no number, not finite or beyond +-pi.
+    or no CSV, a missing column, and a value that is no number, not finite or an angle beyond +-pi.
     """
     try:
         with warnings.catch_warnings():
@@ -30,7 +30,9 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a prediction CSV") from None
     except NO_CSV as error:
         raise UserError(f"{path}: is no CSV ({str(error).strip()}); name a prediction CSV") from None
-    missing = [column for column in ["subject", *ANGLES] if column not in frame.columns]
+    units = units_of(frame)
+    numbers = TRUE[units] + PREDICTED[units]
+    missing = [column for column in ["subject", *numbers] if column not in frame.columns]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; found {', '.join(frame.columns)}")
     if frame.empty:
@@ -38,49 +40,57 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     nameless = frame["subject"].fillna("").str.strip() == ""
     if nameless.any():
         raise UserError(f"{path}: line {_line(nameless)}: subject is empty; name the subject of every row")
-    for column in ANGLES:
-        frame[column] = _radians(path, column, frame[column])
+    for column in numbers:
+        frame[column] = _numbers(path, column, frame[column], limit=np.pi if units == "rad" else np.inf)
     return frame
 
 
-def angular_errors(frame: pd.DataFrame) -> pd.Series:
-    """Angle in degrees between true and predicted gaze of each row; index as `frame`."""
-    true = angles_to_vector(frame[TRUE_ANGLES].to_numpy(np.float64))
-    predicted = angles_to_vector(frame[PREDICTED_ANGLES].to_numpy(np.float64))
-    return pd.Series(angular_error_deg(true, predicted), index=frame.index, name="error_deg")
+def units_of(frame: pd.DataFrame) -> str:
+    """Unit of the gaze in a table of predictions, by its columns: "px" for points, and "rad" for all others."""
+    points = {"x", "y", "x_pred", "y_pred"} & set(frame.columns)
+    return "px" if len(points) > 0 and "pitch" not in frame.columns else "rad"
+
+
+def sample_errors(frame: pd.DataFrame) -> pd.Series:
+    """Error of each row, index as `frame`: the angle between true and predicted gaze in degrees, or the distance of
+    the points in pixels; the series is named error_deg or error_px.
+    """
+    units = units_of(frame)
+    true, predicted = (frame[names[units]].to_numpy(np.float64) for names in (TRUE, PREDICTED))
+    return pd.Series(errors(predicted, true, units), index=frame.index, name=f"error_{ERROR_UNIT[units]}")
 
 
 def per_subject_errors(frame: pd.DataFrame) -> pd.Series:
-    """Mean angular error in degrees of each subject; index `subject`, in natural order (p2 before p10)."""
-    errors = angular_errors(frame).groupby(frame["subject"]).mean()
-    return errors.loc[sorted(errors.index, key=_natural_order)]
+    """Mean error, degrees or pixels, of each subject; index `subject`, in natural order (p2 before p10)."""
+    found = sample_errors(frame).groupby(frame["subject"]).mean()
+    return found.loc[sorted(found.index, key=_natural_order)]
 
 
 def mean_error(frame: pd.DataFrame) -> float:
-    """Mean over subjects of their mean angular errors, in degrees: every subject counts alike."""
+    """Mean over subjects of their mean errors, in degrees or pixels: every subject counts alike."""
     return float(per_subject_errors(frame).mean())
 
 
 def format_errors(path: str | Path) -> str:
     """A table of the errors in a prediction CSV: each subject's samples and mean error, then the mean."""
     frame = read_predictions(path)
-    errors = per_subject_errors(frame)
+    found = per_subject_errors(frame)
     samples = frame["subject"].value_counts()
-    rows = [(str(subject), str(samples[subject]), f"{error:.4f}") for subject, error in errors.items()]
-    header, last = ("subject", "samples", "error_deg"), ("mean", str(len(frame)), f"{errors.mean():.4f}")
+    rows = [(str(subject), str(samples[subject]), f"{error:.4f}") for subject, error in found.items()]
+    header, last = ("subject", "samples", str(found.name)), ("mean", str(len(frame)), f"{found.mean():.4f}")
     widths = [max(map(len, column)) for column in zip(header, last, *rows, strict=True)]
     rule = tuple("-" * width for width in widths)
     lines = [header, rule, *rows, rule, last]
     return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in lines)
 
 
-def _radians(path: str | Path, column: str, texts: pd.Series) -> pd.Series:
+def _numbers(path: str | Path, column: str, texts: pd.Series, limit: float) -> pd.Series:
     values = pd.to_numeric(texts, errors="coerce").astype(np.float64)
     bad = ~np.isfinite(values)
     if bad.any():
-        found = texts[bad].iloc[0]
-        raise UserError(f"{path}: line {_line(bad)}: {column} is {found!r}; every angle is a finite number")
-    large = values.abs() > np.pi
+        found, kind = texts[bad].iloc[0], "coordinate" if limit == np.inf else "angle"
+        raise UserError(f"{path}: line {_line(bad)}: {column} is {found!r}; every {kind} is a finite number")
+    large = values.abs() > limit
     if large.any():
         found = texts[large].iloc[0]
         raise UserError(f"{path}: line {_line(large)}: {column} is {found}, beyond pi; angles are in radians")

@@ -22,14 +22,16 @@ NONE = -1
 def augment(
     images: torch.Tensor, target: torch.Tensor, config: dict, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Augmented copies of images [B, V, H, W] in [0, 1] and of targets (pitch, yaw) [B, 2].
+    """Augmented copies of images [B, V, H, W] in [0, 1] and of targets (pitch, yaw) [B, 2]. All views of a sample get
+    the same.
 
     `config` holds the share of samples that get `crop` (random resized crop, area 0.8-0.95, aspect 0.9-1.1),
     `flip` (horizontal; yaw changes its sign), `blur` (5x5 Gaussian, sigma 0.9-1.3 px), `sharpness` (factor
     0.8-4.8), `mixup` (mean of a sharpened copy and a 0.95-0.98 crop of the same image) and `pairs` (two
-    different ones of these), of sum at most 1; and for all samples the largest `shift` along either axis as a
-    share of the width (whole pixels, edges repeated: the eyes are never found to the pixel), the half-width of
-    a factor around 1 on `brightness` and on `contrast`, and the largest standard deviation of pixel `noise`. A
+    different ones of these, never a flip where `flip` has no share), of sum at most 1; and for all samples the
+    largest `shift` along either axis as a share of the width (whole pixels, edges repeated: the eyes are never
+    found to the pixel), the half-width of a factor around 1 on `brightness` and on `contrast`, and the largest
+    standard deviation of pixel `noise`. A
     missing key is 0.
     Only `flip` changes a label.
     """
@@ -67,8 +69,11 @@ def draw_plan(count: int, config: dict, generator: torch.Generator) -> torch.Ten
     shares = torch.tensor([config.get(name, 0.0) for name in OPERATIONS], dtype=torch.float64)
     edges = torch.cat([shares, torch.tensor([config.get("pairs", 0.0)], dtype=torch.float64)]).cumsum(0)
     slot = torch.bucketize(torch.rand(count, dtype=torch.float64, generator=generator), edges, right=True)
-    first = torch.randint(len(OPERATIONS), (count,), generator=generator)
-    second = (first + torch.randint(1, len(OPERATIONS), (count,), generator=generator)) % len(OPERATIONS)
+    # Where a mirror image is no sample (a gaze point in a scene), flip has no share, nor has it one in pairs.
+    allowed = [number for number, name in enumerate(OPERATIONS) if name != "flip" or config.get("flip", 0.0) > 0]
+    first = torch.randint(len(allowed), (count,), generator=generator)
+    second = (first + torch.randint(1, len(allowed), (count,), generator=generator)) % len(allowed)
+    first, second = torch.tensor(allowed)[first], torch.tensor(allowed)[second]
     single = torch.where(slot < len(OPERATIONS), slot, NONE)
     paired = slot == len(OPERATIONS)
     return torch.stack([torch.where(paired, first, single), torch.where(paired, second, NONE)], dim=1)

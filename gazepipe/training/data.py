@@ -1,7 +1,8 @@
 """Batches from a store: pixels stay u8 on disk and in memory, and become floats where they are used."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,11 +10,16 @@ import torch
 from gazepipe.datasets.store import Store
 from gazepipe.errors import UserError
 
+EVALUATION_BATCH, EVALUATION_PIXELS = 256, 1 << 24
+
 
 @dataclass(frozen=True)
 class Samples:
     """Some rows of a store: `images` u8 [N, V, H, W] of the whole store, the rest of the n chosen `rows`
     only.
+
+    `target` [n, 2] is in `units`, "rad" or "px"; networks learn target / `scale`. They see
+    (image / 255 - mean) / std.
     """
 
     images: np.ndarray
@@ -22,6 +28,8 @@ class Samples:
     subject: np.ndarray
     mean: float
     std: float
+    units: str = "rad"
+    scale: tuple[float, float] = (1.0, 1.0)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -39,14 +47,51 @@ def samples_of(store: Store, subjects: set[str] | None) -> Samples:
     rows = np.arange(len(present)) if subjects is None else np.flatnonzero(np.isin(present, sorted(subjects)))
     if len(rows) == 0:
         raise UserError(f"{store.path}: no sample is left to use; give at least one subject")
-    return Samples(store.image, rows, store.target[rows], present[rows], store.attrs["mean"], store.attrs["std"])
+    mean, std, units = (store.attrs[name] for name in ("mean", "std", "units"))
+    return Samples(store.image, rows, store.target[rows], present[rows], mean, std, units, target_scale(store))
+
+
+def target_scale(store: Store) -> tuple[float, float]:
+    """What the targets of a store are divided by before a network learns them."""
+    x, y = store.attrs.get("target_scale", (1.0, 1.0))
+    return float(x), float(y)
+
+
+def normalised_by(samples: dict[str, Samples], normalise: str) -> dict[str, Samples]:
+    """The samples of each role with the image normalisation `normalise`: of the "store", or of the pixels of the role
+    "train".
+    """
+    if normalise == "store":
+        return samples
+    mean, std = pixel_statistics(samples["train"])
+    return {role: replace(some, mean=mean, std=std) for role, some in samples.items()}
+
+
+def pixel_statistics(samples: Samples) -> tuple[float, float]:
+    """Mean and standard deviation of all pixels / 255, all views together; UserError where all pixels are equal.
+
+    Both sums are exact: an image's are integers below 2^53, and they are added as Python integers.
+    """
+    total, squares = 0, 0
+    for row in samples.rows:
+        pixels = samples.images[row].ravel().astype(np.float64)
+        total += int(pixels.sum())
+        squares += int(pixels @ pixels)
+    count = len(samples) * int(np.prod(samples.images.shape[1:]))
+    spread = count * squares - total * total
+    if spread == 0:
+        raise UserError(
+            f"training.normalise: every training pixel is {total // count}, which has no deviation; "
+            "look at the images, or use store"
+        )
+    return total / (255 * count), math.sqrt(spread) / (255 * count)
 
 
 def batches(
-    samples: Samples, batch_size: int, order: np.ndarray | None = None
+    samples: Samples, batch_size: int, order: np.ndarray | None = None, start: int = 0
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Images u8 [B, V, H, W] and targets f32 [B, 2], in the given order of positions (None: as stored, all of
-    them).
+    """Images u8 [B, V, H, W] and what a network learns, target / scale f32 [B, 2], from batch `start` on, in the given
+    order of positions (None: as stored, all of them).
 
     With an `order`, an incomplete last batch is left out, since batch normalisation over a handful of samples
     is noise; a set smaller than one batch is one batch. Rows are read in rising order within a batch, which
@@ -56,10 +101,16 @@ def batches(
     end = len(positions)
     if order is not None and end >= batch_size:
         end -= end % batch_size
-    for start in range(0, end, batch_size):
-        chosen = np.sort(positions[start : min(start + batch_size, end)])
+    scale = np.asarray(samples.scale, np.float32)
+    for first in range(start * batch_size, end, batch_size):
+        chosen = np.sort(positions[first : min(first + batch_size, end)])
         images = np.ascontiguousarray(samples.images[samples.rows[chosen]])
-        yield torch.from_numpy(images), torch.from_numpy(samples.target[chosen])
+        yield torch.from_numpy(images), torch.from_numpy(samples.target[chosen] / scale)
+
+
+def evaluation_batch(samples: Samples) -> int:
+    """Samples per batch where no gradient is needed: 256, and fewer large ones."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // int(np.prod(samples.images.shape[1:]))))
 
 
 def to_unit(images: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -13,11 +13,10 @@ from torch import nn
 
 from gazepipe.errors import UserError
 from gazepipe.models import forward_features, stage_channels
-from gazepipe.training.data import Samples, batches, normalised, to_unit
-from gazepipe.training.losses import LOSSES, Loss, smooth_l1
+from gazepipe.training.data import Samples, batches, evaluation_batch, normalised, to_unit
+from gazepipe.training.losses import Loss, loss_of
 
 NON_LOCAL_POSITIONS = 256
-ETA_BATCH = 256
 
 
 def prepare(
@@ -26,7 +25,7 @@ def prepare(
     teacher: nn.Module,
     loss: str,
     train: Samples,
-    seed: int,
+    draws: torch.Generator,
     device: torch.device,
 ) -> tuple[Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor], nn.Module | None]:
     """Objective (model, images [B, V, H, W], target [B, 2]) -> scalar, and the adapters to train along (or
@@ -36,15 +35,16 @@ def prepare(
     "feature": {"stages", "temperature", "masked", "attention", "non_local"} or None}. The plain objective is
     loss(prediction, label) + response * loss(prediction, teacher). With `random_target` (TAT, Guo 2019) the
     two terms become one, smooth L1 to alpha * teacher + (1 - alpha) * label with alpha ~ U(0, 1) per sample,
-    and `response` does not matter. `reliability` (Saputra 2019) scales each sample's imitation (or alpha) by
-    `reliability_weight`. `feature` adds `feature_loss` per stage. The teacher stays in eval mode and never
-    receives a gradient. Raises UserError for a stage that one of the networks does not have.
+    from `draws`, and `response` does not matter. `reliability` (Saputra 2019) scales each sample's imitation (or
+    alpha) by `reliability_weight`. `feature` adds `feature_loss` per stage; its adapters start from the seed of
+    `draws`. The teacher stays in eval mode and never receives a gradient. Raises UserError for a stage that one
+    of the networks does not have.
     """
     teacher = teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     feature = kd["feature"]
-    adapters = feature_adapters(feature, student, teacher, seed) if feature else None
+    adapters = feature_adapters(feature, student, teacher, draws.initial_seed()) if feature else None
     eta = largest_squared_error(teacher, train, device) if kd["reliability"] else None
-    draws = torch.Generator().manual_seed(seed)
+    plain, smooth = loss_of(loss, train.units), loss_of("smooth_l1", train.units)
 
     def objective(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
@@ -55,9 +55,9 @@ def prepare(
             trust = reliability_weight(taught, target, eta)
         if kd["random_target"]:
             alpha = torch.rand(len(target), generator=draws).to(target.device)
-            total = random_target_loss(predicted, taught, target, alpha * trust)
+            total = random_target_loss(predicted, taught, target, smooth, alpha * trust)
         else:
-            total = response_loss(predicted, taught, target, LOSSES[loss], kd["response"], trust)
+            total = response_loss(predicted, taught, target, plain, kd["response"], trust)
         if feature:
             # Softmaxes and square roots of bf16 sums would lose what the terms compare.
             with torch.autocast(images.device.type, enabled=False):
@@ -78,17 +78,17 @@ def response_loss(
     weight: float,
     trust: torch.Tensor,
 ) -> torch.Tensor:
-    """mean(loss(predicted, target)) + weight * mean(trust * loss(predicted, taught)); angles [B, 2], trust
-    [B].
+    """mean(loss(predicted, target)) + weight * mean(trust * loss(predicted, taught)); predictions [B, 2],
+    trust [B].
     """
     return loss(predicted, target).mean() + weight * (trust * loss(predicted, taught)).mean()
 
 
 def random_target_loss(
-    predicted: torch.Tensor, taught: torch.Tensor, target: torch.Tensor, alpha: torch.Tensor
+    predicted: torch.Tensor, taught: torch.Tensor, target: torch.Tensor, loss: Loss, alpha: torch.Tensor
 ) -> torch.Tensor:
-    """Smooth L1 to alpha * taught + (1 - alpha) * target, alpha [B] (TAT, Guo 2019; a reconstruction)."""
-    return smooth_l1(predicted, torch.lerp(target, taught, alpha[:, None])).mean()
+    """Mean loss to alpha * taught + (1 - alpha) * target, alpha [B] (TAT, Guo 2019; a reconstruction)."""
+    return loss(predicted, torch.lerp(target, taught, alpha[:, None])).mean()
 
 
 def reliability_weight(taught: torch.Tensor, target: torch.Tensor, eta: float) -> torch.Tensor:
@@ -102,9 +102,9 @@ def reliability_weight(taught: torch.Tensor, target: torch.Tensor, eta: float) -
 
 @torch.inference_mode()
 def largest_squared_error(teacher: nn.Module, train: Samples, device: torch.device) -> float:
-    """max |teacher(x) - y|^2 in rad^2 over the samples as they are stored."""
+    """max |teacher(x) - y|^2 over the samples as they are stored, in rad^2 (px^2 over the scale's square)."""
     largest = 0.0
-    for images, target in batches(train, ETA_BATCH):
+    for images, target in batches(train, evaluation_batch(train)):
         taught = teacher(normalised(to_unit(images, device), train.mean, train.std)).float().cpu()
         largest = max(largest, (taught - target).square().sum(dim=-1).max().item())
     return largest

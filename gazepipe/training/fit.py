@@ -7,7 +7,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,30 +16,38 @@ import torch
 from torch import nn
 
 from gazepipe.errors import UserError
-from gazepipe.geometry import angles_to_vector, angular_error_deg
 from gazepipe.progress import track
 from gazepipe.training.augment import augment
-from gazepipe.training.data import Samples, batches, normalised, to_unit
+from gazepipe.training.data import Samples, batches, evaluation_batch, normalised, to_unit
 from gazepipe.training.device import autocast, resolve_precision
 from gazepipe.training.optim import build_optimizer, rate_factor
+from gazepipe.training.run import Average, Run, identity, restore, snapshot
+from gazepipe.training.state import State
+from gazepipe.training.tensorboard import scalar_log
+from gazepipe.units import errors
 
 Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
-"""(model, images [B, V, H, W] as the network sees them, target [B, 2] rad) -> scalar loss."""
+"""(model, images [B, V, H, W] as the network sees them, target [B, 2] over its scale) -> scalar loss."""
 CycleHook = Callable[[int, nn.Module, torch.optim.Optimizer], None]
 """Called with (cycle, model, optimizer) before each cycle's first step."""
 
-HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "validation_error_deg", "seconds")
-EVALUATION_BATCH = 256
+HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "validation_error")
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a training was like; `history` has one row of HISTORY_COLUMNS per epoch, epochs counted from 1."""
+    """What a training was like; `history` has one row of HISTORY_COLUMNS per epoch, epochs counted from 1.
+
+    Errors are those of the best epoch, in degrees or pixels; `seconds` and `resumes` count earlier processes, too.
+    """
 
     history: list[dict]
     best_epoch: int
-    validation_error_deg: float
+    validation_error: float
+    validation_errors: dict[str, float]
     precision: str
+    seconds: float
+    resumes: int
 
 
 def fit(
@@ -55,7 +63,9 @@ def fit(
     adapters: nn.Module | None = None,
     cycles: int = 1,
     on_cycle: CycleHook | None = None,
+    generators: dict[str, torch.Generator] | None = None,
     log_dir: Path | None = None,
+    state: State | None = None,
 ) -> Fitted:
     """Train `model` in place; it ends, in eval mode, with the weights of the epoch of lowest validation
     error.
@@ -63,78 +73,162 @@ def fit(
     `training` is a plain block: `epochs`, `batch_size`, `optimizer` (adamw, adam, sgd), `learning_rate`,
     `weight_decay` (not on norms and biases), `schedule` (cosine, step) with `warmup_epochs`, `step_epochs`,
     `step_factor`, `clip_norm` (0: off), `ema` (decay of a moving average of the weights, 0: off; the average
-    is what is validated and kept), `precision` (fp32, bf16, fp16, auto), `threads` (CPU threads, fixed
-    because sums depend on them), and `augmentation` (see `augment`).
+    is what is validated and kept), `early_stopping` ({"patience": epochs, "delta"} or None, see `stalled`),
+    `precision` (fp32, bf16, fp16, auto), `threads` (CPU threads, fixed because sums depend on them), and
+    `augmentation` (see `augment`).
 
-    `cycles` repeats the schedule, `on_cycle` is called before each; `adapters` are trained along and not
-    kept; `log_dir` receives TensorBoard scalars. The validation error is the mean over subjects of each
-    subject's mean angular error, in degrees.
+    `cycles` repeats the schedule, `on_cycle` is called before each; early stopping ends a cycle. `adapters` are
+    trained along and not kept; `generators` are what objective and hook draw from; `log_dir` receives TensorBoard
+    scalars and graph. The validation error is the mean over subjects of each subject's mean error, in degrees
+    or pixels.
 
     Same arguments on one machine give the same bytes: order, augmentation and dropout are seeded by `seed`.
-    Raises UserError where the loss or the validation error is no longer finite.
+    With a `state` that also holds for a run that was killed at any moment and started again; a signal ends it
+    with `Stopped`. Raises UserError where the loss or the validation error is no longer finite.
     """
     torch.set_num_threads(training["threads"])
     torch.manual_seed(derived_seed(seed, "dropout"))
-    order = np.random.default_rng(derived_seed(seed, "order"))
-    draws = torch.Generator().manual_seed(derived_seed(seed, "augmentation"))
     precision = resolve_precision(training["precision"], device)
     model.to(device, memory_format=torch.channels_last)
-    trained = [model] if adapters is None else [model, adapters.to(device)]
-    optimizer = build_optimizer(training, trained)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    steps = max(1, len(train) // training["batch_size"])
-    epochs = training["epochs"] * cycles
-    best_error, best_epoch, best_state = math.inf, 0, {}
-    history: list[dict] = []
-    average = None
+    run = _fresh_run(model, adapters, training, precision, seed, device, generators or {})
+    started = time.monotonic()
+    if state is not None:
+        decides = {"training": training, "seed": seed, "cycles": cycles, "precision": precision, "samples": len(train)}
+        saved = state.load(identity(run, decides))
+        if saved is not None:
+            restore(run, saved, training["ema"])
+    started -= run.seconds
 
-    with scalar_log(log_dir) as log:
-        for epoch in range(epochs):
-            started = time.monotonic()
-            if epoch % training["epochs"] == 0:
+    def pause() -> None:
+        if state is not None:
+            state.offer(lambda: snapshot(run, time.monotonic() - started))
+
+    orders = _orders(len(train), derived_seed(seed, "order"), skip=len(run.history))
+    example = torch.zeros(1, *train.images.shape[1:], device=device)
+    with (
+        scalar_log(log_dir, model, example, first=len(run.history) + 1) as log,
+        nullcontext() if state is None else state.listening(),
+    ):
+        while run.cycle < cycles:
+            if not run.losses and run.epoch == 0:
                 if on_cycle is not None:
-                    on_cycle(epoch // training["epochs"], model, optimizer)
-                average = Average(model, training["ema"]) if training["ema"] > 0 else None
-            for module in trained:
-                module.train()
-            losses = []
-            shuffled = batches(train, training["batch_size"], order.permutation(len(train)))
-            shown = track(shuffled, f"{label} epoch {epoch + 1}/{epochs}", steps, "batch")
-            first = epoch % training["epochs"] * steps
-            for step, (images, target) in enumerate(prepared(shown, train, training, draws, device), first):
-                rate = set_rate(optimizer, training["learning_rate"] * rate_factor(training, step, steps))
-                with autocast(device, precision):
-                    loss = objective(model, images, target)
-                update(loss, trained, optimizer, scaler, training["clip_norm"])
-                if average is not None:
-                    average.update(model)
-                losses.append(loss.detach())
-            judged = model if average is None else average.model
-            train_loss = torch.stack(losses).mean().item()
-            error = validation_error(judged, validation, device, precision)
-            _check_finite(label, epoch + 1, train_loss, error, training["learning_rate"])
-            values = (epoch + 1, rate, train_loss, error, time.monotonic() - started)
-            history.append(dict(zip(HISTORY_COLUMNS, values, strict=True)))
-            log(history[-1])
-            if error < best_error:
-                best_error, best_epoch, best_state = error, epoch + 1, copy.deepcopy(judged.state_dict())
+                    on_cycle(run.cycle, model, run.optimizer)
+                run.average = Average(model, training["ema"]) if training["ema"] > 0 else None
+            text = f"{label} epoch {len(run.history) + 1}/{training['epochs'] * cycles}"
+            rate = _learn(run, train, next(orders), objective, training, precision, text, pause)
+            _judge(run, validation, rate, training, precision, label, pause)
+            log(run.history[-1])
+            run.epoch += 1
+            past = [row["validation_error"] for row in run.history[-run.epoch :]]
+            if run.epoch == training["epochs"] or stalled(past, training.get("early_stopping")):
+                run.cycle, run.epoch = run.cycle + 1, 0
 
-    model.load_state_dict(best_state)
+    model.load_state_dict(run.best)
     model.eval()
-    return Fitted(history, best_epoch, best_error, precision)
+    best = min(run.history, key=lambda row: row["validation_error"])
+    seconds = time.monotonic() - started
+    return Fitted(
+        run.history, best["epoch"], best["validation_error"], run.best_errors, precision, seconds, run.resumes
+    )
+
+
+def _fresh_run(
+    model: nn.Module,
+    adapters: nn.Module | None,
+    training: dict,
+    precision: str,
+    seed: int,
+    device: torch.device,
+    generators: dict[str, torch.Generator],
+) -> Run:
+    if adapters is not None:
+        adapters.to(device)
+    optimizer = build_optimizer(training, [model] if adapters is None else [model, adapters])
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    draws = torch.Generator().manual_seed(derived_seed(seed, "augmentation"))
+    return Run(model, adapters, optimizer, scaler, device, {"augmentation": draws, **generators})
+
+
+def _orders(count: int, seed: int, skip: int) -> Iterator[np.ndarray]:
+    """The order of samples of each epoch, from epoch `skip` on."""
+    draws = np.random.default_rng(seed)
+    for _ in range(skip):
+        draws.permutation(count)
+    while True:
+        yield draws.permutation(count)
+
+
+def _learn(
+    run: Run,
+    train: Samples,
+    order: np.ndarray,
+    objective: Objective,
+    training: dict,
+    precision: str,
+    label: str,
+    pause: Callable[[], None],
+) -> float:
+    """The steps of an epoch that are still to be done; returns the last learning rate. `pause` follows each step."""
+    for module in run.trained:
+        module.train()
+    size, done = training["batch_size"], len(run.losses)
+    steps = max(1, len(train) // size)
+    first = run.epoch * steps
+    shown = track(batches(train, size, order, start=done), label, steps - done, "batch")
+    for step, (images, target) in enumerate(prepared(shown, train, run, training["augmentation"]), first + done):
+        set_rate(run.optimizer, training["learning_rate"] * rate_factor(training, step, steps))
+        with autocast(run.device, precision):
+            loss = objective(run.model, images, target)
+        update(loss, run.trained, run.optimizer, run.scaler, training["clip_norm"])
+        if run.average is not None:
+            run.average.update(run.model)
+        run.losses.append(loss.detach())
+        pause()
+    return training["learning_rate"] * rate_factor(training, first + steps - 1, steps)
+
+
+def _judge(
+    run: Run,
+    validation: Samples,
+    rate: float,
+    training: dict,
+    precision: str,
+    label: str,
+    pause: Callable[[], None],
+) -> None:
+    """Close the epoch: validate, write its row of the history, keep the weights if they are the best so far."""
+    train_loss = torch.stack(run.losses).mean().item()
+    by_subject = subject_errors(run.judged, validation, run.device, precision, pause)
+    error = mean_of(by_subject)
+    epoch = len(run.history) + 1
+    _check_finite(label, epoch, train_loss, error, training["learning_rate"])
+    if error < min((row["validation_error"] for row in run.history), default=math.inf):
+        run.best, run.best_errors = copy.deepcopy(run.judged.state_dict()), by_subject
+    run.history.append(dict(zip(HISTORY_COLUMNS, (epoch, rate, train_loss, error), strict=True)))
+    run.losses = []
+
+
+def stalled(past: list[float], early_stopping: dict | None) -> bool:
+    """Whether the errors `past` of a cycle's epochs have not fallen by more than `delta` for `patience` epochs.
+
+    A fall is one below the error at the last fall: many small ones do not add up unseen, nor does noise count.
+    """
+    if early_stopping is None:
+        return False
+    lowest, since = math.inf, 0
+    for error in past:
+        lowest, since = (error, 0) if error < lowest - early_stopping["delta"] else (lowest, since + 1)
+    return since >= early_stopping["patience"]
 
 
 def prepared(
-    raw: Iterable[tuple[torch.Tensor, torch.Tensor]],
-    samples: Samples,
-    training: dict,
-    draws: torch.Generator,
-    device: torch.device,
+    raw: Iterable[tuple[torch.Tensor, torch.Tensor]], samples: Samples, run: Run, augmentation: dict
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches (u8 images, targets) as floats on `device`, augmented and normalised."""
+    """Batches (u8 images, targets) as floats on the run's device, augmented and normalised."""
     for images, target in raw:
-        images, target = augment(to_unit(images, device), target.to(device), training["augmentation"], draws)
-        yield normalised(images, samples.mean, samples.std), target
+        seen, target = to_unit(images, run.device), target.to(run.device)
+        seen, target = augment(seen, target, augmentation, run.generators["augmentation"])
+        yield normalised(seen, samples.mean, samples.std), target
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
@@ -163,62 +257,38 @@ def update(
     scaler.update()
 
 
-def validation_error(model: nn.Module, samples: Samples, device: torch.device, precision: str = "fp32") -> float:
-    """Mean over subjects of each subject's mean angular error, degrees; leaves the model in eval mode."""
+def subject_errors(
+    model: nn.Module,
+    samples: Samples,
+    device: torch.device,
+    precision: str = "fp32",
+    pause: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Each subject's mean error, degrees or pixels; leaves the model in eval mode. `pause` follows each batch."""
     model.eval()
     predicted = []
     with torch.inference_mode(), autocast(device, precision):
-        for images, _ in batches(samples, EVALUATION_BATCH):
+        for images, _ in batches(samples, evaluation_batch(samples)):
             seen = normalised(to_unit(images, device), samples.mean, samples.std)
             predicted.append(model(seen).float().cpu())
-    vectors = angles_to_vector(torch.cat(predicted).numpy())
-    errors = angular_error_deg(vectors, angles_to_vector(samples.target))
-    return float(np.mean([errors[samples.subject == subject].mean() for subject in np.unique(samples.subject)]))
+            pause()
+    found = errors(torch.cat(predicted).numpy() * np.float32(samples.scale), samples.target, samples.units)
+    return {str(name): float(found[samples.subject == name].mean()) for name in np.unique(samples.subject)}
 
 
-class Average:
-    """Exponential moving average of a network's weights; its batch statistics are those of the last step.
+def validation_error(model: nn.Module, samples: Samples, device: torch.device, precision: str = "fp32") -> float:
+    """Mean over subjects of `subject_errors`: every subject counts alike."""
+    return mean_of(subject_errors(model, samples, device, precision))
 
-    The decay rises as (1 + n) / (10 + n) to its final value, so that the start is soon forgotten.
-    """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).requires_grad_(False)
-        self.decay = decay
-        self.updates = 0
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
-        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            mine.copy_(theirs)
+def mean_of(by_subject: dict[str, float]) -> float:
+    """Mean of the values."""
+    return float(np.mean(list(by_subject.values())))
 
 
 def derived_seed(seed: int, purpose: str) -> int:
     """An independent 32-bit seed for each purpose of one run."""
     return int(np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(1)[0])
-
-
-@contextmanager
-def scalar_log(log_dir: Path | None) -> Iterator[Callable[[dict], None]]:
-    """A function that writes a history row as TensorBoard scalars to `log_dir`, or does nothing without one.
-
-    Raises UserError where TensorBoard is not installed.
-    """
-    if log_dir is None:
-        yield lambda row: None
-        return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError(
-            "training.tensorboard: true, but TensorBoard is not installed; "
-            "pip install 'gazepipe[tensorboard]' or set it to false"
-        ) from None
-    with SummaryWriter(str(log_dir)) as writer:
-        yield lambda row: [writer.add_scalar(name, row[name], row["epoch"]) for name in HISTORY_COLUMNS[1:]]
 
 
 def _check_finite(label: str, epoch: int, loss: float, error: float, rate: float) -> None:

@@ -1,32 +1,40 @@
-"""Losses between gaze angles, and a penalty on filters that resemble each other.
+"""Losses between what networks predict and should, and a penalty on filters that resemble each other.
 
-Networks predict radians, so that their last layer starts at the right scale; losses are counted in degrees,
-so that a loss of 1 means the same to a reader, to the smooth L1 bend and to the weights of distillation
-terms.
+Networks predict radians, or a gaze point over its scale, so that their last layer starts at the right size; losses
+are counted in degrees, or in percent of that scale, so that a loss of 1 means the same to a reader, to the smooth L1
+bend and to the weights of distillation terms.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gazepipe.errors import UserError
+
 DEGREES = 180 / math.pi
+COUNTED = {"rad": DEGREES, "px": 100.0}
+"""From the unit of a target to the factor that makes degrees, or percent of the scale, of a prediction."""
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def mse(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean over pitch and yaw of the squared difference, degrees^2: [B, 2], [B, 2] rad -> [B]."""
-    return ((prediction - target) * DEGREES).square().mean(dim=-1)
+def mse(prediction: torch.Tensor, target: torch.Tensor, factor: float = DEGREES) -> torch.Tensor:
+    """Mean over both numbers of the squared difference, degrees^2 (percent^2): [B, 2], [B, 2] -> [B]."""
+    return ((prediction - target) * factor).square().mean(dim=-1)
 
 
-def smooth_l1(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean over pitch and yaw of the Huber loss with its bend at 1 degree, degrees: [B, 2], [B, 2] rad ->
-    [B].
-    """
-    return F.smooth_l1_loss(prediction * DEGREES, target * DEGREES, reduction="none").mean(dim=-1)
+def l1(prediction: torch.Tensor, target: torch.Tensor, factor: float = DEGREES) -> torch.Tensor:
+    """Mean over both numbers of the absolute difference, degrees (percent): [B, 2], [B, 2] -> [B]."""
+    return ((prediction - target) * factor).abs().mean(dim=-1)
+
+
+def smooth_l1(prediction: torch.Tensor, target: torch.Tensor, factor: float = DEGREES) -> torch.Tensor:
+    """Mean over both numbers of the Huber loss with its bend at 1 degree (percent): [B, 2], [B, 2] -> [B]."""
+    return F.smooth_l1_loss(prediction * factor, target * factor, reduction="none").mean(dim=-1)
 
 
 def angular(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -41,7 +49,22 @@ def angular(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 2 * torch.atan2(difference, sum_) * DEGREES
 
 
-LOSSES: dict[str, Loss] = {"mse": mse, "smooth_l1": smooth_l1, "angular": angular}
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {
+    "mse": mse,
+    "l2": mse,
+    "l1": l1,
+    "smooth_l1": smooth_l1,
+    "angular": angular,
+}
+
+
+def loss_of(name: str, units: str) -> Loss:
+    """The loss `name` of networks whose targets are in `units`; UserError for `angular` of a point."""
+    if name != "angular":
+        return partial(LOSSES[name], factor=COUNTED[units])
+    if units != "rad":
+        raise UserError(f"training.loss: angular compares gaze angles, this set is in {units}; use l1, l2 or smooth_l1")
+    return angular
 
 
 def gaze_vector(angles: torch.Tensor) -> torch.Tensor:
@@ -50,11 +73,11 @@ def gaze_vector(angles: torch.Tensor) -> torch.Tensor:
     return torch.stack([-pitch.cos() * yaw.sin(), -pitch.sin(), -pitch.cos() * yaw.cos()], dim=-1)
 
 
-def supervised(loss: str) -> Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Objective of plain training: (model, images [B, V, H, W], target [B, 2] rad) -> mean loss."""
+def supervised(loss: Loss) -> Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Objective of plain training: (model, images [B, V, H, W], target [B, 2]) -> mean loss."""
 
     def objective(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return LOSSES[loss](model(images).float(), target).mean()
+        return loss(model(images).float(), target).mean()
 
     return objective
 

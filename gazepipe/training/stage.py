@@ -16,16 +16,23 @@ from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
 from gazepipe.io import atomic, write_json
 from gazepipe.models import build
-from gazepipe.models.weights import load_weights, read_metadata, save_weights
-from gazepipe.training.data import Samples, check_images, samples_of, size_text
+from gazepipe.models.weights import save_weights
+from gazepipe.training.data import Samples, check_images, normalised_by, samples_of
 from gazepipe.training.device import device_name, make_deterministic, peak_memory_mb, resolve_device
 from gazepipe.training.fit import HISTORY_COLUMNS, Fitted, derived_seed, fit
-from gazepipe.training.losses import supervised
+from gazepipe.training.inherit import description, load_like, load_teacher, spec_like
+from gazepipe.training.losses import loss_of, supervised
+from gazepipe.training.state import State
+from gazepipe.units import ERROR_UNIT
 
 # Loaded by name, and only by the methods that use them: source fingerprints follow import statements, so a
 # change in re-birth leaves the runs of a plain method alone. The workflow adds these modules to the
 # fingerprint of their methods.
-PARTS = {"kd": "gazepipe.training.distillation", "rebirth": "gazepipe.compression.rebirth"}
+PARTS = {
+    "kd": "gazepipe.training.distillation",
+    "rebirth": "gazepipe.compression.rebirth",
+    "shrink": "gazepipe.compression.shrink",
+}
 
 
 def train(
@@ -36,16 +43,27 @@ def train(
     parent: Path | None,
     teacher: Path | None,
     record: dict | None = None,
+    *,
+    shape: Path | None = None,
+    width: Path | None = None,
+    state: Path | None = None,
+    key: str = "",
 ) -> None:
     """Train one network and write `model.safetensors`, `history.csv` and `run.json` into `out`, each
     atomically.
 
     `block` is {"model": {"arch", "width", "input": [V, H, W]}, "training": see `gazepipe.training.fit.fit`,
-    plus `loss` and `tensorboard`, "kd": see `gazepipe.training.distillation.prepare` or None, "rebirth": see
-    `gazepipe.compression.rebirth.prepare` or None, "device": auto, cpu, cuda or mps, "fold", "seed"}.
-    `parent` is a weights file to start from, `teacher` one to learn from. Subjects of the fold's roles train
-    and validation are used; those of test are not looked at. `record` goes into run.json. The weights are a
-    pure function of the arguments on one machine.
+    plus `loss`, `normalise` (images by mean and deviation of the "store", or of the "training" pixels),
+    `tensorboard` and `tag`, "kd": see `gazepipe.training.distillation.prepare` or None, "rebirth": see
+    `gazepipe.compression.rebirth.prepare` or None, "shrink": see `gazepipe.compression.shrink.shrink` or None,
+    "device": auto, cpu, cuda or mps, "fold", "seed"}. `parent` is a weights file to start from, `teacher` one to
+    learn from, `shape` one whose network is trained from nothing; their networks may differ from the block's in the
+    options. `width` is handed to `shrink`. Subjects of the fold's roles train and validation are used; those of
+    test are not looked at. `record` goes into run.json. Weights and history are a pure function of the arguments
+    on one machine.
+
+    A run that is killed continues from the file `state` when it is called again with the same `key`, which must
+    stand for everything that the run depends on; a signal ends it with `Stopped` (exit status 143).
 
     Raises UserError where the parent is of another model, the teacher or the store of another input size,
     `kd` and `teacher` do not come together, a split subject is missing, or the loss is not finite.
@@ -53,25 +71,28 @@ def train(
     started = time.monotonic()
     device, seed, fold = resolve_device(block["device"]), block["seed"], block["fold"]
     make_deterministic()
-    spec, training, kd, rebirth = block["model"], block["training"], block.get("kd"), block.get("rebirth")
-    if (kd is None) != (teacher is None):
-        raise UserError(f"{out}: kd is {kd} and the teacher {teacher}; give both or neither")
+    training = block["training"]
+    if (block.get("kd") is None) != (teacher is None):
+        raise UserError(f"{out}: kd is {block.get('kd')} and the teacher {teacher}; give both or neither")
     opened = open_store(store)
-    check_images(opened, spec["input"])
+    check_images(opened, block["model"]["input"])
     roles = read_split(split, fold)
     samples = {role: samples_of(opened, roles[role]) for role in ("train", "validation")}
-    torch.manual_seed(derived_seed(seed, "init"))
-    model = build(spec) if parent is None else load_weights(parent, expect_spec=spec)[0]
-    fitted = _fit(model, samples, training, kd, rebirth, teacher, spec, seed, device, out)
-    extra = {name: opened.attrs[name] for name in ("mean", "std", "patch", "dataset")}
-    save_weights(out / "model.safetensors", model, spec, extra)
+    samples = normalised_by(samples, training.get("normalise", "store"))
+    _check_augmentation(training["augmentation"], samples["train"])
+    model, spec = _start(block, samples["train"], parent, shape, width, device)
+    kept = None if state is None else State(state, key)
+    fitted = _fit(model, samples, block, teacher, spec, device, out, kept)
+    save_weights(out / "model.safetensors", model, spec, description(opened, samples["train"]))
     write_history(out / "history.csv", fitted.history)
     facts = {
         "seed": seed,
         "fold": fold,
         "best_epoch": fitted.best_epoch,
         "epochs": len(fitted.history),
-        "validation_error_deg": fitted.validation_error_deg,
+        "unit": ERROR_UNIT[samples["train"].units],
+        "validation_error": fitted.validation_error,
+        "validation_errors": fitted.validation_errors,
         "subjects": {role: len(set(some.subject)) for role, some in samples.items()},
         "samples": {role: len(some) for role, some in samples.items()},
         "precision": fitted.precision,
@@ -82,67 +103,86 @@ def train(
             "numpy": np.__version__,
         },
         "wall_seconds": round(time.monotonic() - started, 3),
+        "training_seconds": round(fitted.seconds, 3),
+        "resumes": fitted.resumes,
         "peak_memory_mb": peak_memory_mb(device),
     }
     write_json(out / "run.json", {**facts, **(record or {})})
+    if kept is not None:
+        kept.remove()
+
+
+def _check_augmentation(augmentation: dict, train: Samples) -> None:
+    views = train.images.shape[1]
+    if augmentation.get("flip", 0.0) > 0 and (train.units != "rad" or views > 1):
+        raise UserError(
+            f"augmentation.flip: {augmentation['flip']}, but the mirror image of {views} views with a target in "
+            f"{train.units} is no sample of this set; set it to 0"
+        )
+
+
+def _start(
+    block: dict, train: Samples, parent: Path | None, shape: Path | None, width: Path | None, device: torch.device
+) -> tuple[nn.Module, dict]:
+    """The network that is trained, as it is before the first step, and its spec."""
+    torch.manual_seed(derived_seed(block["seed"], "init"))
+    if parent is not None:
+        model, metadata = load_like(parent, block["model"])
+        spec = metadata["model"]
+    else:
+        spec = block["model"] if shape is None else spec_like(shape, block["model"])
+        model = build(spec)
+    if block.get("shrink") is not None:
+        return part("shrink").shrink(block["shrink"], model, spec, train, width, device)
+    return model, spec
 
 
 def _fit(
     model: nn.Module,
     samples: dict[str, Samples],
-    training: dict,
-    kd: dict | None,
-    rebirth: dict | None,
+    block: dict,
     teacher: Path | None,
     spec: dict,
-    seed: int,
     device: torch.device,
     out: Path,
+    state: State | None,
 ) -> Fitted:
-    objective, adapters, cycles, on_cycle = supervised(training["loss"]), None, 1, None
+    training, kd, rebirth, train = block["training"], block.get("kd"), block.get("rebirth"), samples["train"]
+    generators = {
+        name: torch.Generator().manual_seed(derived_seed(block["seed"], name))
+        for name in ("kd", "rebirth")
+        if block.get(name) is not None
+    }
+    objective, adapters, cycles, on_cycle = supervised(loss_of(training["loss"], train.units)), None, 1, None
     if kd is not None:
-        taught_by = load_teacher(teacher, spec)
+        taught_by = load_teacher(teacher, spec, train)
         objective, adapters = part("kd").prepare(
-            kd, model, taught_by, training["loss"], samples["train"], derived_seed(seed, "kd"), device
+            kd, model, taught_by, training["loss"], train, generators["kd"], device
         )
     if rebirth is not None:
-        objective, on_cycle = part("rebirth").prepare(rebirth, objective, derived_seed(seed, "rebirth"))
+        objective, on_cycle = part("rebirth").prepare(rebirth, objective, generators["rebirth"])
         training, cycles = {**training, "epochs": rebirth["epochs"]}, rebirth["generations"]
     return fit(
         model,
-        samples["train"],
+        train,
         samples["validation"],
         objective,
         training,
-        seed,
+        block["seed"],
         device,
         label=str(out),
         adapters=adapters,
         cycles=cycles,
         on_cycle=on_cycle,
-        log_dir=out / "tensorboard" if training["tensorboard"] else None,
+        generators=generators,
+        log_dir=out / "tensorboard" / training.get("tag", "") if training["tensorboard"] else None,
+        state=state,
     )
 
 
 def part(name: str) -> ModuleType:
     """The module that carries out `name` of a method's block."""
     return importlib.import_module(PARTS[name])
-
-
-def load_teacher(teacher: Path, student_spec: dict) -> nn.Module:
-    """The teacher's network; any architecture whose input is the student's. Raises UserError for another
-    input.
-    """
-    spec = read_metadata(teacher)["model"]
-    theirs, ours = size_text(spec["input"]), size_text(student_spec["input"])
-    if theirs != ours:
-        raise UserError(
-            f"{teacher}: is a teacher for images of {theirs}, the student takes {ours}; "
-            "train the teacher on the same patch"
-        )
-    # The configuration has already named the student's architecture: a user's own network may be its own
-    # teacher.
-    return load_weights(teacher, expect_spec=spec if spec["arch"] == student_spec["arch"] else None)[0]
 
 
 def write_history(path: Path, history: list[dict]) -> None:
