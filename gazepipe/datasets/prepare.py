@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import h5py
 
-from gazepipe.datasets import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze, mpiigaze_npz
+from gazepipe.datasets import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze, mpiigaze_npz, near_eye
 from gazepipe.datasets.layout import Prepared
 from gazepipe.datasets.store import DAMAGED, DEFAULTS, write_store
 from gazepipe.errors import UserError
@@ -30,6 +30,7 @@ LAYOUTS = {
     "mpiigaze": mpiigaze,
     "mpiigaze-npz": mpiigaze_npz,
     "manifest": manifest,
+    "near-eye": near_eye,
 }
 """Readers of native layouts. Each has GEOMETRY (text for the store), subjects(folder), prepare_subject(folder, subject,
 patch) and native_image(folder, subject, frame), and subject_name(index) where the layout numbers its subjects; where it

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from gazepipe.datasets.synthetic import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze
+from gazepipe.datasets.synthetic import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze, near_eye
 from gazepipe.errors import UserError
 from gazepipe.progress import track
 
@@ -18,6 +18,7 @@ LAYOUTS = {
     "ethxgaze": ethxgaze,
     "mpiigaze": mpiigaze,
     "manifest": manifest,
+    "near-eye": near_eye,
 }
 DEFAULTS = {
     "columbia": {"seed": 0, "scale": 0.125},
@@ -25,23 +26,25 @@ DEFAULTS = {
     "ethxgaze": {"seed": 0, "images": 80, "size": 224},
     "mpiigaze": {"seed": 0, "images": 80},
     "manifest": {"seed": 0, "images": 80, "size": 640},
+    "near-eye": {"seed": 0, "images": 40, "scale": 0.5},
 }
 OUTER_ENTRIES = {
     "ethxgaze": {"train"},
     "mpiigaze": {"Data", "Evaluation Subset"},
     "manifest": {"images", "labels.csv"},
+    "near-eye": set(near_eye.ROLES),
 }
 """What a drawn folder holds, in layouts whose subjects lie deeper."""
-SMALLEST_SCALE = 0.02  # of Columbia's 5184 px: 104 px, the face 26 px wide
+SMALLEST_SCALES = {"columbia": 0.02, "near-eye": 0.1}  # faces 26 px wide in 104, eyes 50 px wide in 72
 
 
 def draw(block: dict, folder: Path, workers: int) -> None:
     """Draw a data set into `folder`, each subject atomically; equal blocks give equal bytes, whatever `workers`.
 
-    block: {"layout": one of LAYOUTS, "subjects": int, "seed": int >= 0 (0)} and, for columbia, "scale": fraction of
-    5184 x 3456 px (0.125); for the others, "images" per subject (80) and, where the layout does not fix it,
-    "size" in px: side of the normalised view (mpiifacegaze: 256, ethxgaze: 224) or width of the camera's
-    picture (manifest: 640). A value of None means the default. workers: processes, at least 1. Raises
+    block: {"layout": one of LAYOUTS, "subjects": int (near-eye: at least 3), "seed": int >= 0 (0)} and, for columbia,
+    "scale": fraction of 5184 x 3456 px (0.125), for near-eye of 720 x 576 px (0.5); for all but columbia, "images"
+    per subject (80; near-eye: 40) and, where the layout does not fix it, "size" in px: side of the normalised view
+    (mpiifacegaze: 256, ethxgaze: 224) or width of the camera's picture (manifest: 640). A value of None means the default. workers: processes, at least 1. Raises
     `UserError` for an unknown key, an impossible value, or a folder that holds anything that the block would
     not draw.
     """
@@ -78,11 +81,11 @@ def _checked(block: dict) -> dict:
         if key not in known:
             raise UserError(f"{key}: unknown in drawn {layout} data; take one of {', '.join(sorted(known))}")
     filled = {**DEFAULTS[layout], **given}
-    _require(filled, "subjects", int, 1, 9999)
+    _require(filled, "subjects", int, getattr(LAYOUTS[layout], "FEWEST_SUBJECTS", 1), 9999)
     _require(filled, "seed", int, 0, 2**63)
-    if layout == "columbia":
-        _require(filled, "scale", (int, float), SMALLEST_SCALE, 1)
-    else:
+    if "scale" in filled:
+        _require(filled, "scale", (int, float), SMALLEST_SCALES[layout], 1)
+    if "images" in filled:
         _require(filled, "images", int, 1, 100_000)
     if "size" in filled:
         _require(filled, "size", int, 32, 2048)
