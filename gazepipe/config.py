@@ -64,8 +64,8 @@ class EarlyStopping(Block):
 
 class Training(Block):
     """How any network is trained; a data set's, a model's or a method's own `training` overrides single keys.
-    `normalise`: images by mean and deviation of the `store` (0.5, 0.5) or of the `training` subjects' pixels; `tag` names
-    a TensorBoard run."""
+    `normalise`: images by mean and deviation of the `store` (0.5, 0.5) or of the `training` subjects' pixels; `tag`
+    names a TensorBoard run."""
 
     epochs: Count = 12
     batch_size: Count = 64

@@ -90,7 +90,8 @@ class Source(Block):
 class Split(Block):
     """Fold protocol. `columbia`: the five published folds; `leave-one-out`: one subject a fold; `k-fold`: `folds`
     seeded groups of subjects; `given`: the one fold that the data set's own folders make (near-eye). `by`: `day` makes
-    every day of a subject a group of its own, in layouts whose frames are named `day/image`. `validation`: share of the training subjects (or days) held out for model selection."""
+    every day of a subject a group of its own, in layouts whose frames are named `day/image`. `validation`: share of the
+    training subjects (or days) held out for model selection."""
 
     protocol: Literal["columbia", "leave-one-out", "k-fold", "given"]
     by: Literal["subject", "day"] = "subject"
