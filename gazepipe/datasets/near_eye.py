@@ -10,7 +10,6 @@ import csv
 import hashlib
 import re
 import struct
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -40,7 +39,7 @@ def subjects(folder: str | Path, **_options) -> list[str]:
 
     Raises UserError where there is none, or where one number has two roles.
     """
-    return sorted(_recordings(str(folder)))
+    return sorted(_recordings(folder))
 
 
 def prepare_subject(
@@ -60,7 +59,8 @@ def prepare_subject(
     no number, or a point more than a frame's size beyond the scene frame.
     """
     recording = _recording(folder, subject)
-    points, digest = _points(recording)
+    points, table = _points(recording)
+    digest = hashlib.sha256(table)
     size = _scene_size(recording, len(points))
     _check_points(points, size, recording)
     images = np.empty((len(points), len(EYES), patch["height"], patch["width"]), np.uint8)
@@ -127,8 +127,7 @@ def intensity_corrected(image: np.ndarray) -> np.ndarray:
     return gamma_corrected(image, float(np.sqrt(low * high)))
 
 
-@lru_cache(maxsize=4)
-def _recordings(folder: str) -> dict[str, Path]:
+def _recordings(folder: str | Path) -> dict[str, Path]:
     """Folders `IMG1` by subject."""
     found: dict[str, Path] = {}
     roles: dict[int, Path] = {}
@@ -173,14 +172,14 @@ def _child(folder: Path, name: str) -> Path | None:
 
 
 def _recording(folder: str | Path, subject: str) -> Path:
-    places = _recordings(str(folder))
+    places = _recordings(folder)
     if subject not in places:
         raise UserError(f"{folder}: holds no subject {subject}; add its folder {subject.replace('-', '/')}")
     return places[subject]
 
 
-def _points(recording: Path) -> tuple[np.ndarray, "hashlib._Hash"]:
-    """Gaze points f64 [n, 2] of `Learn.csv`, and the running checksum of what was read."""
+def _points(recording: Path) -> tuple[np.ndarray, bytes]:
+    """Gaze points f64 [n, 2] of `Learn.csv`, and the bytes of the file."""
     path = _child(recording, TABLE) or recording / TABLE
     try:
         data = path.read_bytes()
@@ -193,13 +192,13 @@ def _points(recording: Path) -> tuple[np.ndarray, "hashlib._Hash"]:
     names = [name.strip() for name in rows[0]] if rows else []
     for column in COLUMNS:
         if names.count(column) != 1:
-            raise UserError(f"{path} row 0: {names[:8]} found, expected the column {column} once; correct the header")
+            raise UserError(f"{path}: its columns are {names[:8]}, expected {column} once; correct the header")
     places = [names.index(column) for column in COLUMNS]
     points = [[_number(line, place, path, row) for place in places] for row, line in enumerate(rows[1:], 1)]
     if not points:
         raise UserError(f"{path}: holds no rows; fetch it again or leave the subject out")
     _check_count(recording, path, len(points))
-    return np.array(points), hashlib.sha256(data)
+    return np.array(points), data
 
 
 def _number(line: list[str], place: int, path: Path, row: int) -> float:
@@ -230,14 +229,14 @@ def _scene_size(recording: Path, rows: int) -> tuple[int, int]:
             with path.open("rb") as file:
                 header = file.read(24)
         except OSError as error:
-            raise UserError(f"{path}: row {row}'s scene frame cannot be read ({error.strerror}); add it") from None
+            raise UserError(f"{path}: row {row}: the scene frame cannot be read ({error.strerror}); add it") from None
         if header[:8] != PNG_SIGNATURE or len(header) < 24 or header[12:16] != b"IHDR":
-            raise UserError(f"{path}: row {row}'s scene frame is no PNG file; fetch it again")
+            raise UserError(f"{path}: row {row}: the scene frame is no PNG file; fetch it again")
         size = struct.unpack(">II", header[16:24])
         first = first or size
         if size != first:
             raise UserError(
-                f"{path}: row {row}'s scene frame is {size[0]} x {size[1]} px, the first is {first[0]} x {first[1]}; "
+                f"{path}: row {row}: the scene frame is {size[0]} x {size[1]} px, the first {first[0]} x {first[1]}; "
                 "resize it and its gaze point"
             )
     return first
@@ -273,5 +272,6 @@ def _read(path: Path, row: int) -> tuple[np.ndarray, bytes]:
     try:
         return read_picture(path)
     except UnusableImage as error:
-        reason = "is missing" if not path.exists() else str(error)
-        raise UserError(f"{path}: row {row}'s picture {reason}; add it or mend it") from None
+        reason = str(error) if path.exists() else "is missing; add it"
+        mend = "" if ";" in reason else "; fetch it again"
+        raise UserError(f"{path}: row {row}: the picture {reason}{mend}") from None

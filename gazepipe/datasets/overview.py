@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from gazepipe.datasets.prepare import LAYOUTS
-from gazepipe.datasets.sheet import contact_sheet
+from gazepipe.datasets.sheet import contact_sheet, point_sheet
 from gazepipe.datasets.store import open_store
 
 SAMPLES = 18
@@ -21,12 +21,13 @@ def write_overview(block: dict, raw: Path, store: Path, out: Path) -> None:
     rows = spread_rows(np.asarray(opened.subject))
     reader, options = LAYOUTS[block["layout"]], block.get("options", {})
     people = [name.partition("/")[0] for name in opened.subject[rows]]  # without the day, see `prepare.merge`
-    native = [
-        reader.native_image(raw, person, opened.frame[row], **options) for person, row in zip(people, rows, strict=True)
-    ]
+    scenes = hasattr(reader, "scene_image")
+    read = reader.scene_image if scenes else reader.native_image
+    native = [read(raw, person, opened.frame[row], **options) for person, row in zip(people, rows, strict=True)]
     title = f"{block['dataset']}: {len(opened)} images of {len(set(opened.subject))} subjects"
     labels = [f"{opened.subject[row]}" for row in rows]
-    contact_sheet(native, opened.image[rows], opened.target[rows], out, title, labels)
+    write = point_sheet if scenes else contact_sheet
+    write(native, opened.image[rows], opened.target[rows], out, title, labels)
 
 
 def spread_rows(subjects: np.ndarray) -> np.ndarray:

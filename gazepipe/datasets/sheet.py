@@ -22,6 +22,7 @@ ARROW_GAIN = 0.9
 SHIFT = 4
 """Fractional bits of the coordinates that cv2 draws at."""
 DPI = 100
+POINT_COLUMNS, POINT_HEIGHT = 2, 168
 
 
 def contact_sheet(
@@ -60,10 +61,59 @@ def contact_sheet(
         patch = _fitted(cv2.cvtColor(patches[index], cv2.COLOR_GRAY2BGR), patch_height)[0]
         canvas[below : below + patch_height, x : x + CELL_WIDTH] = patch
         label = str(index + 1) if labels is None else str(labels[index])
-        captions.append((x, below + patch_height + CAPTION_HEIGHT / 2, label, targets[index]))
+        pitch, yaw = (_degrees(angle) for angle in targets[index])
+        words = f"pitch {pitch}  yaw {yaw}"
+        captions.append((x, x + CELL_WIDTH, below + patch_height + CAPTION_HEIGHT / 2, label, words))
     size = f"{patches.shape[2]}x{patches.shape[1]}"
     note = f"arrow: gaze as the camera sees it · below: the {size} patch the network sees"
     _write(canvas, captions, title, note, Path(out))
+
+
+def point_sheet(
+    scenes: Sequence[np.ndarray],
+    patches: np.ndarray,
+    targets: np.ndarray,
+    out: str | Path,
+    title: str,
+    labels: Sequence[str],
+) -> None:
+    """Write a PNG with one cell per sample: the views that the network sees, and the scene with the gaze point.
+
+    `scenes` holds n BGR images u8 of one size, `patches` is u8 [n, V, h, w], `targets` the gaze points (x, y) [n, 2] in
+    pixels of the scene; `labels` name the samples.
+    """
+    _, views, patch_height, patch_width = patches.shape
+    width = round(POINT_HEIGHT * patch_width / patch_height)
+    scene_width = round(POINT_HEIGHT * scenes[0].shape[1] / scenes[0].shape[0])
+    cell = views * (width + SEAM) + scene_width
+    columns = min(POINT_COLUMNS, len(scenes))
+    rows = -(-len(scenes) // columns)
+    step = POINT_HEIGHT + CAPTION_HEIGHT + GAP
+    shape = (TITLE_HEIGHT + rows * step + MARGIN - GAP, 2 * MARGIN + columns * (cell + GAP) - GAP, 3)
+    canvas = np.full(shape, BACKGROUND, np.uint8)
+    captions = []
+    for index, scene in enumerate(scenes):
+        x, y = MARGIN + index % columns * (cell + GAP), TITLE_HEIGHT + index // columns * step
+        for view, patch in enumerate(patches[index]):
+            small = cv2.resize(patch, (width, POINT_HEIGHT), interpolation=cv2.INTER_AREA)
+            left = x + view * (width + SEAM)
+            canvas[y : y + POINT_HEIGHT, left : left + width] = small[..., None]
+        left = x + views * (width + SEAM)
+        canvas[y : y + POINT_HEIGHT, left : left + scene_width] = _with_point(scene, targets[index], scene_width)
+        words = f"gaze point {targets[index][0]:.0f}, {targets[index][1]:.0f} px"
+        captions.append((x, x + cell, y + POINT_HEIGHT + CAPTION_HEIGHT / 2, labels[index], words))
+    note = f"the {views} images of {patch_width}x{patch_height} px that the network sees · ring: gaze point"
+    _write(canvas, captions, title, note, Path(out))
+
+
+def _with_point(scene: np.ndarray, point: np.ndarray, width: int) -> np.ndarray:
+    """The scene POINT_HEIGHT high, with a ring about the point."""
+    panel = cv2.resize(scene, (width, POINT_HEIGHT), interpolation=cv2.INTER_AREA)
+    scale = np.array([width / scene.shape[1], POINT_HEIGHT / scene.shape[0]])
+    middle = tuple(round(float(value) * 2**SHIFT) for value in (np.asarray(point) + 0.5) * scale - 0.5)
+    for colour, thickness in ((ARROW_EDGE, 6), (ARROW, 3)):
+        cv2.circle(panel, middle, 11 << SHIFT, colour, thickness, cv2.LINE_AA, SHIFT)
+    return panel
 
 
 def _fitted(image: np.ndarray, height: int) -> tuple[np.ndarray, float, tuple[int, int]]:
@@ -97,7 +147,10 @@ def _arrow(panel: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple,
 
 
 def _write(canvas: np.ndarray, captions: list[tuple], title: str, note: str, out: Path) -> None:
-    """The canvas with its text, which matplotlib sets better than OpenCV, as a PNG without a date."""
+    """The canvas with its text, which matplotlib sets better than OpenCV, as a PNG without a date.
+
+    Captions: (left, right, y, label, words), the words to the right.
+    """
     height, width = canvas.shape[:2]
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     figure.figimage(canvas[..., ::-1])
@@ -107,10 +160,9 @@ def _write(canvas: np.ndarray, captions: list[tuple], title: str, note: str, out
 
     text(MARGIN, 32, title, color=INK, size=20, weight="bold")
     text(MARGIN, 62, note, color=FAINT, size=12)
-    for x, y, label, (pitch, yaw) in captions:
-        angles = f"pitch {_degrees(pitch)}  yaw {_degrees(yaw)}"
-        text(x, y, label, color=INK, size=12.5, weight="bold")
-        text(x + CELL_WIDTH, y, angles, color=FAINT, size=11.5, ha="right")
+    for left, right, y, label, words in captions:
+        text(left, y, label, color=INK, size=12.5, weight="bold")
+        text(right, y, words, color=FAINT, size=11.5, ha="right")
     with atomic(out) as partial:
         FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})
 

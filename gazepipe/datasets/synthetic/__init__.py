@@ -44,9 +44,9 @@ def draw(block: dict, folder: Path, workers: int) -> None:
     block: {"layout": one of LAYOUTS, "subjects": int (near-eye: at least 3), "seed": int >= 0 (0)} and, for columbia,
     "scale": fraction of 5184 x 3456 px (0.125), for near-eye of 720 x 576 px (0.5); for all but columbia, "images"
     per subject (80; near-eye: 40) and, where the layout does not fix it, "size" in px: side of the normalised view
-    (mpiifacegaze: 256, ethxgaze: 224) or width of the camera's picture (manifest: 640). A value of None means the default. workers: processes, at least 1. Raises
-    `UserError` for an unknown key, an impossible value, or a folder that holds anything that the block would
-    not draw.
+    (mpiifacegaze: 256, ethxgaze: 224) or width of the camera's picture (manifest: 640). A value of None means the
+    default. workers: processes, at least 1. Raises `UserError` for an unknown key, an impossible value, or a folder
+    that holds anything that the block would not draw.
     """
     block = _checked(block)
     module = LAYOUTS[block["layout"]]

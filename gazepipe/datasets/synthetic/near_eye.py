@@ -97,7 +97,7 @@ def _usual(rng: np.random.Generator) -> Moment:
     return Moment(
         pupil_radius=rng.uniform(1.6, 2.9),
         openness=rng.uniform(0.86, 1.0),
-        exposure=float(np.exp(rng.normal(0.05, 0.14))),
+        exposure=float(np.exp(rng.normal(0, 0.13))),
         blur=rng.uniform(0.9, 1.7),
         noise=rng.uniform(1.2, 3.2),
     )

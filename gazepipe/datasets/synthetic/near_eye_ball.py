@@ -60,9 +60,8 @@ def draw_ball(
     colour += (0.8 * tissue.flesh - colour) * beyond
     colour += (flat * _iris(eyes, tissue, radius, angle) - colour) * cover
     pupil = cover / (1 + np.exp(np.clip((radius - pupil_radius) / PUPIL_SOFT, -30, 30)))
-    shade = (
-        1 - 0.42 * np.exp(-np.maximum(field.to_upper, 0) / 0.9) - 0.12 * np.exp(-np.maximum(field.to_lower, 0) / 0.6)
-    )
+    shade = 1 - 0.42 * np.exp(-np.maximum(field.to_upper, 0) / 0.9)
+    shade -= 0.12 * np.exp(-np.maximum(field.to_lower, 0) / 0.6)
     tears = 0.16 * np.exp(-(((field.to_lower - 0.12) / 0.10) ** 2))
     colour = colour * shade + tears
     return colour + (PUPIL_LIGHT - colour) * pupil

@@ -12,7 +12,6 @@ from gazepipe.datasets.synthetic.near_eye_lids import (
     UPPER,
     Lashes,
     Lids,
-    Opening,
     build_lashes,
     draw_lashes,
     edge,
@@ -44,8 +43,8 @@ class Wearer:
 
 @dataclass(frozen=True)
 class Moment:
-    """What changes from frame to frame: pupil radius in mm, openness of the lids (1: relaxed), exposure, and the sensor's
-    blur (px at full size) and noise (grey levels)."""
+    """What changes from frame to frame: pupil radius in mm, openness of the lids (1: relaxed), exposure, and the
+    sensor's blur (px at full size) and noise (grey levels)."""
 
     pupil_radius: float
     openness: float

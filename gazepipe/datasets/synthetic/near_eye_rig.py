@@ -83,7 +83,7 @@ def sample_geometry(subject: Subject, pose: Pose, scale: float, rng: np.random.G
     return Sample(
         views=eye_views(pose, scale),
         scene=scene,
-        lamps=np.stack([pose.to_head(lamp_ring() + [x, 0, 0]) for x in EYE_X]),
+        lamps=np.stack([pose.to_head(lamp_ring() + np.array([x, 0, 0])) for x in EYE_X]),
         target=target,
         axes=optical_axes(subject.eyes, target),
         point=scene.project(target),
@@ -123,7 +123,7 @@ def _view(width: int, height: int, matrix: np.ndarray, turn: np.ndarray, origin:
 
 
 def _target(subject: Subject, scene: View, rng: np.random.Generator) -> np.ndarray:
-    """A point [3] mm whose direction from between the eyes is uniform in +-WIDEST, as is its nearness (1 / distance)."""
+    """A point [3] mm: its direction from between the eyes is uniform in +-WIDEST, its distance's inverse is, too."""
     low, high = np.full(2, SCENE_MARGIN), np.array(SCENE_SIZE) - 1 - SCENE_MARGIN
     while True:
         gaze = angles_to_vector(rng.uniform(-WIDEST, WIDEST))

@@ -93,9 +93,8 @@ def _level(y: float, half_width: float, depth: float) -> np.ndarray:
 
 
 def _side(x: float, half_height: float, depth: float) -> np.ndarray:
-    return np.array(
-        [[x, -half_height, -500], [x, -half_height, depth], [x, half_height, depth], [x, half_height, -500]]
-    )
+    y = half_height
+    return np.array([[x, -y, -500], [x, -y, depth], [x, y, depth], [x, y, -500]])
 
 
 def _window(x: float, z: float) -> list:

@@ -69,7 +69,7 @@ def draw_skin(skin: Skin, view: View, lamps: np.ndarray) -> np.ndarray:
 
 
 def lamp_light(points: np.ndarray, lamps: np.ndarray) -> np.ndarray:
-    """Vector irradiance f32 [3, ...] at `points` [3, ...] mm: a surface with normal n that sees all lamps gets n . E."""
+    """Vector irradiance f32 [3, ...] at `points` [3, ...] mm: a surface whose normal n sees all lamps gets n . E."""
     total = np.zeros_like(points, np.float32)
     for lamp in lamps.astype(np.float32):
         towards = lamp.reshape(3, *[1] * (points.ndim - 1)) - points
