@@ -26,7 +26,7 @@ from gazepipe.datasets.synthetic.subject import Subject, build_subject
 from gazepipe.datasets.synthetic.view import Box, View, normalised
 
 KAPPA_MEAN = np.radians([5.0, 1.5])  # nasal, up
-KAPPA_SHARE = 0.8  # of the spread among the faces that `build_subject` draws: about 1 degree
+KAPPA_SHARE = 0.75  # of the spread among the faces that `build_subject` draws: about 1 degree
 GAMMA = 1.5
 LEVELS = 4096
 

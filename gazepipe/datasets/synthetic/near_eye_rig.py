@@ -1,10 +1,11 @@
 """A headset on a face: two infrared cameras and a ring of lamps before each eye, and a camera that sees the scene.
 
 The headset's frame is the head's (x to the left eye, y down, z into the head, mm) with its origin midway between where
-the headset expects the eyeballs' centres, 63 mm apart. A headset sits on each face a little differently, and slips.
+the headset expects the eyeballs' centres. Its halves are set apart to fit the wearer's eyes, within a fraction of a
+millimetre; it sits on each face a little differently, and slips.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +19,7 @@ CAMERAS = {0: (LEFT, "outer"), 1: (LEFT, "inner"), 3: (RIGHT, "outer"), 4: (RIGH
 """Eye and place of each camera by the number in its files' names."""
 PLACES = {"outer": (15.0, 17.0, -46.0), "inner": (-12.0, 19.0, -45.0)}
 """Cameras (outwards, down, into the head) in mm from the eyeball's centre."""
-EYE_X = np.array([-31.5, 31.5])
+SIDES = np.array([-1.0, 1.0])  # x per distance outwards, by eye
 CORNEA_Z = -9.0  # mm before the eyeball's centre: what the cameras point at
 EYE_SIZE, EYE_FOCAL = (720, 576), 820.0  # px at full size
 LAMPS = 8
@@ -35,10 +36,12 @@ DISTANCE_MM = (400.0, 3000.0)
 
 @dataclass(frozen=True)
 class Pose:
-    """Takes the headset's frame to the head's: `rotation` [3, 3], `translation` [3] mm."""
+    """Takes the headset's frame to the head's: `rotation` [3, 3], `translation` [3] mm. `half`: mm from the middle to
+    where the headset expects an eyeball's centre."""
 
     rotation: np.ndarray
     translation: np.ndarray
+    half: float
 
     def to_head(self, points: np.ndarray) -> np.ndarray:
         """Points [..., 3] mm of the headset's frame in the head's."""
@@ -64,13 +67,15 @@ class Sample:
 def seat(subject: Subject, rng: np.random.Generator) -> Pose:
     """How the headset sits on a subject throughout a recording."""
     middle = subject.eyes.centres.mean(axis=0)
-    return Pose(rotation_matrix(np.radians(rng.normal(0, (1.0, 0.6, 0.8)))), middle + rng.normal(0, (0.8, 1.0, 1.0)))
+    turn = rotation_matrix(np.radians(rng.normal(0, (0.6, 0.4, 0.5))))
+    half = subject.eyes.centres[LEFT, 0] + rng.normal(0, 0.4)
+    return Pose(turn, middle + rng.normal(0, (0.4, 0.5, 0.6)), half)
 
 
 def slipped(pose: Pose, rng: np.random.Generator) -> Pose:
     """The same headset in one frame: it moves on the skin by tenths of a millimetre and of a degree."""
-    turn = rotation_matrix(np.radians(rng.normal(0, (0.2, 0.15, 0.15))))
-    return Pose(turn @ pose.rotation, pose.translation + rng.normal(0, (0.15, 0.25, 0.15)))
+    turn = rotation_matrix(np.radians(rng.normal(0, (0.3, 0.25, 0.25))))
+    return replace(pose, rotation=turn @ pose.rotation, translation=pose.translation + rng.normal(0, (0.3, 0.4, 0.3)))
 
 
 def sample_geometry(subject: Subject, pose: Pose, scale: float, rng: np.random.Generator) -> Sample:
@@ -83,7 +88,7 @@ def sample_geometry(subject: Subject, pose: Pose, scale: float, rng: np.random.G
     return Sample(
         views=eye_views(pose, scale),
         scene=scene,
-        lamps=np.stack([pose.to_head(lamp_ring() + np.array([x, 0, 0])) for x in EYE_X]),
+        lamps=np.stack([pose.to_head(lamp_ring() + np.array([x, 0, 0])) for x in pose.half * SIDES]),
         target=target,
         axes=optical_axes(subject.eyes, target),
         point=scene.project(target),
@@ -97,8 +102,9 @@ def eye_views(pose: Pose, scale: float) -> tuple[View, ...]:
     views = []
     for eye, place in CAMERAS.values():
         outwards, down, depth = PLACES[place]
-        origin = np.array([EYE_X[eye] + np.sign(EYE_X[eye]) * outwards, down, depth])
-        turn = look_at(np.array([EYE_X[eye], 0.0, CORNEA_Z]) - origin, np.array([1.0, 0.0, 0.0]))
+        cornea = np.array([SIDES[eye] * pose.half, 0.0, CORNEA_Z])
+        origin = np.array([SIDES[eye] * (pose.half + outwards), down, depth])
+        turn = look_at(cornea - origin, np.array([1.0, 0.0, 0.0]))
         views.append(_view(width, height, matrix, turn, origin, pose))
     return tuple(views)
 
