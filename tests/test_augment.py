@@ -66,6 +66,20 @@ def test_a_sample_that_no_operation_chose_is_untouched(batch):
     assert torch.equal(target[:, 1] == -batch[1][:, 1], flipped)
 
 
+def test_no_pair_holds_a_flip_where_flip_has_no_share():
+    plan = draw_plan(5_000, {"pairs": 1.0}, generator())
+    assert (plan[:, 0] != plan[:, 1]).all()
+    assert set(plan.flatten().tolist()) == set(range(len(OPERATIONS))) - {OPERATIONS.index("flip")}
+
+
+def test_all_views_of_a_sample_get_the_same():
+    image = torch.rand(32, 1, 12, 20, generator=generator(1))
+    config = {"crop": 0.2, "blur": 0.2, "pairs": 0.6, "shift": 0.1, "contrast": 0.2, "brightness": 0.2}
+    images, _ = augment(image.expand(-1, 4, -1, -1), torch.zeros(32, 2), config, generator())
+    assert (images - images[:, :1]).abs().max() < 1e-6
+    assert (images - image).abs().flatten(1).amax(dim=1).min() > 1e-3
+
+
 def test_shares_are_kept_and_pairs_are_of_two_different_operations():
     shares = {"crop": 0.1, "flip": 0.2, "sharpness": 0.05, "pairs": 0.1}
     plan = draw_plan(20_000, shares, generator())

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from gazepipe.datasets.sheet import CELL_WIDTH, MARGIN, TITLE_HEIGHT, contact_sheet
 from gazepipe.errors import UserError
 from gazepipe.evaluation.metrics import (
-    sample_errors,
     format_errors,
     mean_error,
     per_subject_errors,
     read_predictions,
+    sample_errors,
+    units_of,
 )
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -81,6 +82,27 @@ def test_error_is_symmetric_and_blind_to_a_mirror(true, predicted):
     assert abs(np.degrees(p - q)) - 1e-9 <= error <= 180
 
 
+POINTS = "subject,x,y,x_pred,y_pred\n"
+
+
+def test_points_in_pixels(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text(POINTS + "test-11,100,200,103,204\ntest-2,0,0,-5,12\ntest-2,1e3,0,1000,1\n")
+    frame = read_predictions(path)
+    assert units_of(frame) == "px"
+    assert sample_errors(frame).tolist() == [5, 13, 1]
+    assert sample_errors(frame).name == "error_px"
+    assert per_subject_errors(frame).to_dict() == {"test-2": 7, "test-11": 5}
+    assert mean_error(frame) == 6
+    assert format_errors(path).splitlines()[0].split() == ["subject", "samples", "error_px"]
+
+
+def test_angles_are_in_degrees_whatever_columns_are_beside():
+    frame = predictions(("a", 0, 0, 0, 0)).assign(x=1, y=2, x_pred=3, y_pred=4)
+    assert units_of(frame) == "rad"
+    assert sample_errors(frame).name == "error_deg"
+
+
 def test_every_subject_counts_alike():
     frame = predictions(
         *[("p10", 0, 0, 0, np.radians(1))] * 9, ("p2", 0, 0, 0, np.radians(2)), ("p2", 0, 0, 0, np.radians(4))
@@ -117,6 +139,8 @@ HEAD = ",".join(COLUMNS) + "\n"
         (HEAD + "a,0,0,0,0\na,0,0\n", "line 3: pitch_pred"),
         (HEAD + "a,0,0,0,0,7\n", "is no CSV"),
         (HEAD + "a,0,0,0,0\na,0,0,0,0,7\n", "is no CSV"),
+        (POINTS + "a,0,0,0,inf\n", "line 2: y_pred is 'inf'; every coordinate is a finite number"),
+        ("subject,x,y\na,0,0\n", "no column x_pred, y_pred; found subject, x, y"),
     ],
 )
 def test_bad_prediction_files(tmp_path, text, message):

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from toy_points import PATCH as POINT_PATCH
+from toy_points import write_toy_points
 from toy_store import HEIGHT, PATCH, WIDTH, write_toy_split, write_toy_store
 
 from gazepipe.datasets.store import open_store
@@ -131,3 +133,68 @@ def test_predict_mean(folder, tmp_path, own, count):
     assert {(row["pitch_pred"], row["yaw_pred"]) for row in rows} == {tuple(f"{value:.6f}" for value in expected)}
     target = np.array([[float(row["pitch"]), float(row["yaw"])] for row in rows])
     assert angular_error_deg(angles_to_vector(target), angles_to_vector(expected)).mean() > 8
+
+
+# ---- gaze points
+
+POINT_SPEC = {"arch": "resnet18", "width": 0.125, "input": [4, 24, 32]}
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("points")
+    write_toy_points(folder / "toy.h5", 10)
+    write_toy_split(folder / "toy.csv")
+    torch.manual_seed(0)
+    extra = {"mean": 0.4, "std": 0.3, "patch": POINT_PATCH, "units": "px", "target_scale": [640.0, 480.0]}
+    save_weights(folder / "model.safetensors", build(POINT_SPEC), POINT_SPEC, extra)
+    return folder
+
+
+def test_points_are_written_in_pixels(points, tmp_path):
+    from gazepipe.models.weights import load_weights
+
+    rows = run(points, tmp_path / "p.csv")
+    store = open_store(points / "toy.h5")
+    assert tuple(rows[0]) == COLUMNS["px"]
+    model, _ = load_weights(points / "model.safetensors")
+    for row in rows[::7]:
+        sample = int(row["sample"])
+        assert [row["x"], row["y"]] == [f"{value:.3f}" for value in store.target[sample]]
+        with torch.no_grad():
+            seen = (torch.from_numpy(store.image[sample][None].copy()).float() / 255 - 0.4) / 0.3
+            expected = model.eval()(seen)[0].numpy() * [640, 480]
+        np.testing.assert_allclose([float(row["x_pred"]), float(row["y_pred"])], expected, atol=2e-3)
+
+
+def test_weights_of_angles_are_refused_for_points(points, tmp_path):
+    angles = tmp_path / "angles.safetensors"
+    save_weights(angles, build(POINT_SPEC), POINT_SPEC, {"mean": 0.5, "std": 0.5, "patch": POINT_PATCH})
+    with pytest.raises(UserError, match=r"angles\.safetensors: predicts rad, the data set is in px"):
+        predict(BLOCK, angles, points / "toy.h5", points / "toy.csv", tmp_path / "p.csv")
+
+
+def test_the_network_may_have_other_options_than_the_block_but_no_other_width(points, tmp_path):
+    block = {**BLOCK, "model": {**POINT_SPEC, "options": {}}}
+    assert run(points, tmp_path / "p.csv", block) == run(points, tmp_path / "q.csv")
+    with pytest.raises(UserError, match="holds the model resnet18 of width"):
+        run(points, tmp_path / "r.csv", {**BLOCK, "model": {**POINT_SPEC, "width": 0.25}})
+
+
+def test_the_mean_point_counts_subjects_the_same(points, tmp_path):
+    store = open_store(points / "toy.h5")
+    means = [store.target[store.subject == name].astype(float).mean(axis=0) for name in ("s3", "s4")]
+    np.testing.assert_allclose(mean_gaze(store, {"s3", "s4"}), np.mean(means, axis=0))
+    out = tmp_path / "mean.csv"
+    predict_mean({"fold": 0, "own": True}, points / "toy.h5", points / "toy.csv", points / "toy.h5", out)
+    with open(out, newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = mean_gaze(store, {"s3", "s4", "s5", "s6", "s7"})
+    assert {(row["x_pred"], row["y_pred"]) for row in rows} == {tuple(f"{value:.3f}" for value in expected)}
+
+
+def test_a_mean_of_another_unit_is_refused(points, folder, tmp_path):
+    with pytest.raises(UserError, match=r"toy\.h5: is in px, .*toy\.h5 in rad; compare data sets of one task"):
+        predict_mean(
+            {"fold": 0, "own": False}, folder / "toy.h5", folder / "toy.csv", points / "toy.h5", tmp_path / "m.csv"
+        )

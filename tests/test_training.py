@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from toy_points import SCENE, write_toy_points
 from toy_store import HEIGHT, WIDTH, write_toy_split, write_toy_store
 
 from gazepipe.datasets.splits import read_split
@@ -20,9 +21,18 @@ from gazepipe.geometry import angles_to_vector, angular_error_deg
 from gazepipe.models import build
 from gazepipe.models.weights import read_metadata, save_weights
 from gazepipe.training import stage
-from gazepipe.training.data import Samples, batches, normalised, samples_of, to_unit
+from gazepipe.training.data import (
+    Samples,
+    batches,
+    evaluation_batch,
+    normalised,
+    normalised_by,
+    pixel_statistics,
+    samples_of,
+    to_unit,
+)
 from gazepipe.training.device import autocast, resolve_device, resolve_precision
-from gazepipe.training.fit import HISTORY_COLUMNS, fit, update, validation_error
+from gazepipe.training.fit import HISTORY_COLUMNS, fit, stalled, subject_errors, update, validation_error
 from gazepipe.training.losses import mse, smooth_l1, supervised
 from gazepipe.training.optim import build_optimizer, rate_factor
 from gazepipe.training.run import Average
@@ -56,6 +66,11 @@ REBIRTH = {"share": 0.15, "generations": 2, "epochs": 2, "max_filters": 128, "pe
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return write_toy_store(tmp_path_factory.mktemp("store") / "toy.h5")
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory):
+    return write_toy_points(tmp_path_factory.mktemp("points") / "points.h5")
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +139,52 @@ def test_fewer_samples_than_a_batch_are_one_batch(store):
 def test_normalisation():
     seen = normalised(to_unit(torch.tensor([[[[0, 255, 51]]]], dtype=torch.uint8), CPU), 0.5, 0.25)
     np.testing.assert_allclose(seen.flatten(), [-2, 2, -1.2], rtol=1e-6)
+
+
+def test_a_resumed_epoch_reads_the_batches_that_are_left(store, split):
+    chosen, _ = samples(store, split)
+    order = np.random.default_rng(0).permutation(len(chosen))
+    whole, rest = list(batches(chosen, 32, order)), list(batches(chosen, 32, order, start=4))
+    assert len(rest) == len(whole) - 4
+    for expected, found in zip(whole[4:], rest, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_networks_learn_a_point_over_its_scale(points):
+    some = samples_of(open_store(points), {"s0"})
+    assert (some.units, some.scale) == ("px", (640.0, 640.0))
+    _, target = next(batches(some, 64))
+    assert target.dtype == torch.float32
+    np.testing.assert_allclose(target.numpy(), some.target / 640, rtol=1e-6)
+
+
+def test_pixel_statistics_are_exact(points):
+    some = samples_of(open_store(points), {"s1", "s4"})
+    pixels = some.images[some.rows].astype(np.float64) / 255
+    assert pixel_statistics(some) == pytest.approx((pixels.mean(), pixels.std()), rel=1e-13)
+    ends = Samples(np.array([[[[0, 255]]]], np.uint8), np.array([0]), np.zeros((1, 2)), np.array(["a"]), 0.5, 0.5)
+    assert pixel_statistics(ends) == (0.5, 0.5)
+
+
+def test_only_training_pixels_normalise(store, split):
+    roles = dict(zip(("train", "validation"), samples(store, split), strict=True))
+    assert normalised_by(roles, "store") is roles
+    seen = normalised_by(roles, "training")
+    assert {(some.mean, some.std) for some in seen.values()} == {pixel_statistics(roles["train"])}
+    assert np.array_equal(seen["validation"].rows, roles["validation"].rows)
+
+
+def test_images_without_any_contrast_are_refused():
+    flat = Samples(np.full((2, 1, 3, 3), 7, np.uint8), np.arange(2), np.zeros((2, 2)), np.array(["a", "b"]), 0.5, 0.5)
+    with pytest.raises(UserError, match=r"training\.normalise: every training pixel is 7, which has no deviation"):
+        pixel_statistics(flat)
+
+
+@pytest.mark.parametrize(("shape", "count"), [((1, 36, 112), 256), ((4, 288, 360), 40), ((4, 5000, 5000), 1)])
+def test_large_images_are_evaluated_few_at_a_time(shape, count):
+    images = np.broadcast_to(np.zeros((), np.uint8), (1, *shape))
+    some = Samples(images, np.arange(1), np.zeros((1, 2)), np.array(["a"]), 0.5, 0.5)
+    assert evaluation_batch(some) == count
 
 
 def test_a_subject_that_the_store_lacks_is_named(store):
@@ -229,6 +290,57 @@ def test_validation_error_is_a_mean_over_subjects_not_over_samples(store):
     assert abs(expected - errors.mean()) > 1e-3
 
 
+def test_the_error_of_points_is_their_distance_in_pixels(points):
+    chosen = samples_of(open_store(points), {"s1", "s2"})
+
+    class Middle(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([0.5, 0.375]).expand(len(x), 2)
+
+    off = np.hypot(*(chosen.target - np.array([320.0, 240.0])).T)
+    expected = {name: off[chosen.subject == name].mean() for name in ("s1", "s2")}
+    assert subject_errors(Middle(), chosen, CPU) == pytest.approx(expected, rel=1e-5)
+    assert validation_error(Middle(), chosen, CPU) == pytest.approx(np.mean(list(expected.values())), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("past", "patience", "delta", "stop"),
+    [
+        ([5, 4, 4, 4], 3, 0, False),
+        ([5, 4, 4, 4, 4], 3, 0, True),
+        ([5, 4, 4, 4, 3.9], 3, 0, False),
+        ([5, 4.95, 4.9], 2, 0.2, True),  # falls that are too small
+        ([5, 4.9, 4.7], 2, 0.2, False),  # together they are a fall
+        ([5], 1, 0, False),
+        ([5, 6], 1, 0, True),
+    ],
+)
+def test_stalled(past, patience, delta, stop):
+    assert stalled(past, {"patience": patience, "delta": delta}) is stop
+    assert not stalled(past, None)
+
+
+def test_early_stopping_ends_a_run_and_each_cycle(store, split):
+    some, validation = samples(store, split)
+    block = {**TRAINING, "epochs": 9, "early_stopping": {"patience": 2, "delta": 1e3}}
+    assert len(fit(Linear(), some, validation, supervised(mse), block, 0, CPU).history) == 3
+    called = []
+    fitted = fit(
+        Linear(),
+        some,
+        validation,
+        supervised(mse),
+        block,
+        0,
+        CPU,
+        cycles=2,
+        on_cycle=lambda *state: called.append(state),
+    )
+    assert [row["epoch"] for row in fitted.history] == [1, 2, 3, 4, 5, 6]
+    assert [row["lr"] for row in fitted.history[3:]] == [row["lr"] for row in fitted.history[:3]]
+    assert len(called) == 2
+
+
 def test_the_best_epoch_is_kept(store, split):
     """With a learning rate that jumps up, a later epoch is worse, and the better weights come back."""
     some, validation = samples(store, split)
@@ -313,6 +425,31 @@ def test_tensorboard_scalars(store, split, tmp_path):
     events.Reload()
     logged = [event.value for event in events.Scalars("validation_error")]
     np.testing.assert_allclose(logged, [row["validation_error"] for row in fitted.history], rtol=1e-6)
+    assert events.Graph().node
+
+
+class Untraceable(Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.jit.is_tracing():
+            raise RuntimeError("no tracer, please")
+        return super().forward(x)
+
+
+def test_a_network_that_cannot_be_traced_is_trained_all_the_same(store, split, tmp_path, capsys):
+    pytest.importorskip("tensorboard", reason="the optional package tensorboard is not installed")
+    some, validation = samples(store, split)
+    fitted = fit(Untraceable(), some, validation, supervised(mse), TRAINING, 0, CPU, log_dir=tmp_path)
+    captured = capsys.readouterr()
+    assert "no graph, the network cannot be traced (no tracer, please)" in captured.err
+    assert captured.out == ""
+    assert len(fitted.history) == 2
+
+
+def test_tensorboard_changes_no_weights(base, store, split, tmp_path):
+    pytest.importorskip("tensorboard", reason="the optional package tensorboard is not installed")
+    train(training(tensorboard=True, tag="mine"), store, split, tmp_path / "run", None, None)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == base.read_bytes()
+    assert [path.parent.name for path in (tmp_path / "run" / "tensorboard").rglob("events.*")] == ["mine"]
 
 
 # ---- the stage
@@ -329,6 +466,8 @@ def test_a_run_learns_and_leaves_three_files(store, split, tmp_path):
     errors = [float(row["validation_error"]) for row in rows]
     assert run["validation_error"] == pytest.approx(min(errors), rel=1e-5)
     assert run["best_epoch"] == 1 + int(np.argmin(errors))
+    assert run["validation_errors"] == {"s2": run["validation_error"]}
+    assert run["unit"] == "deg"
     assert run["subjects"] == {"train": 5, "validation": 1}
     assert run["samples"] == {"train": 200, "validation": 40}
     assert (run["source"], run["versions"], run["precision"]) == ("abc", {"gazepipe": "0"}, "fp32")
@@ -336,6 +475,45 @@ def test_a_run_learns_and_leaves_three_files(store, split, tmp_path):
     mean = np.array([[0.0, 0.0]])
     untaught = angular_error_deg(angles_to_vector(validation.target), angles_to_vector(mean)).mean()
     assert run["validation_error"] < 0.5 * untaught
+
+
+POINT_SPEC = {"arch": "resnet18", "width": 0.125, "input": [4, 24, 32]}
+MIRRORLESS = {**TRAINING["augmentation"], "flip": 0.0}
+
+
+def test_a_gaze_point_is_learnt_in_pixels(points, split, tmp_path):
+    block = training(epochs=8, loss="l1", normalise="training", augmentation=MIRRORLESS)
+    train({**block, "model": POINT_SPEC}, points, split, tmp_path / "run", None, None)
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["unit"] == "px"
+    chosen = samples_of(open_store(points), {"s3", "s4", "s5", "s6", "s7"})
+    untaught = np.hypot(*(samples_of(open_store(points), {"s2"}).target - chosen.target.mean(axis=0)).T).mean()
+    assert run["validation_error"] < 0.5 * untaught
+    metadata = read_metadata(tmp_path / "run" / "model.safetensors")
+    assert (metadata["mean"], metadata["std"]) == pixel_statistics(chosen)
+    assert (metadata["units"], metadata["target_scale"]) == ("px", [SCENE[0], SCENE[0]])
+
+
+def test_the_same_shape_from_nothing(base, store, split, tmp_path):
+    """`shape` takes the network's spec and none of its weights."""
+    train(BLOCK, store, split, tmp_path / "run", None, None, shape=base)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == base.read_bytes()
+
+
+def test_another_network_may_be_trained_in_the_parents_place(base, store, split, tmp_path, monkeypatch):
+    smaller, calls = {**SPEC, "width": 0.25}, []
+
+    class Shrink:
+        @staticmethod
+        def shrink(block, model, spec, samples, width, device):
+            calls.append((block, spec["width"], len(samples), width, device))
+            return build(smaller), smaller
+
+    monkeypatch.setattr(stage, "part", lambda name: {"shrink": Shrink}[name])
+    width = tmp_path / "width.json"
+    train({**BLOCK, "shrink": {"towers": 0.5}}, store, split, tmp_path / "run", base, None, width=width)
+    assert calls == [({"towers": 0.5}, 0.125, 200, width, CPU)]
+    assert read_metadata(tmp_path / "run" / "model.safetensors")["model"]["width"] == 0.25
 
 
 def test_same_arguments_same_bytes(base, store, split, tmp_path):
@@ -431,6 +609,32 @@ def test_a_teacher_for_another_patch_is_refused(store, split, tmp_path):
     save_weights(tmp_path / "teacher.safetensors", build(spec), spec)
     block, teacher = {**BLOCK, "kd": KD}, tmp_path / "teacher.safetensors"
     refused(tmp_path, "is a teacher for images of 1x32x32, the student", block, store, split, None, teacher)
+
+
+def test_a_shape_of_another_model_is_refused(base, store, split, tmp_path):
+    block, out = {**BLOCK, "model": {**SPEC, "width": 0.25}}, tmp_path / "refused"
+    with pytest.raises(UserError, match=r"model\.safetensors: holds the model resnet18"):
+        train(block, store, split, out, None, None, shape=base)
+
+
+def test_a_teacher_of_other_numbers_is_refused(base, store, split, points, tmp_path):
+    angles = {"mean": 0.5, "std": 0.5, "units": "rad"}
+    save_weights(tmp_path / "teacher.safetensors", build(POINT_SPEC), POINT_SPEC, angles)
+    block = {**training(augmentation=MIRRORLESS), "kd": KD, "model": POINT_SPEC}
+    teacher = tmp_path / "teacher.safetensors"
+    refused(tmp_path, r"teacher\.safetensors: predicts rad, the data set is in px", block, points, split, None, teacher)
+    block = {**training(normalise="training"), "kd": KD}
+    refused(tmp_path, r"sees images by mean and deviation \[0\.5, 0\.5\].*normalise", block, store, split, None, base)
+
+
+def test_mirror_images_of_points_are_refused(points, split, tmp_path):
+    block = {**BLOCK, "model": POINT_SPEC}
+    refused(tmp_path, r"augmentation\.flip: 0\.1, but .* 4 views .* set it to 0", block, points, split, None, None)
+
+
+def test_an_angular_loss_of_points_is_refused(points, split, tmp_path):
+    block = {**training(loss="angular", augmentation=MIRRORLESS), "model": POINT_SPEC}
+    refused(tmp_path, r"training\.loss: angular compares gaze angles", block, points, split, None, None)
 
 
 def test_kd_and_teacher_come_together(base, store, split, tmp_path):

@@ -107,7 +107,8 @@ class State:
         """Delete the state, and what a killed process may have left of one."""
         for leftover in self.path.parent.glob(f".partial-*-{self.path.name}"):
             leftover.unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
+        if self.path.is_file():
+            self.path.unlink()
 
     def _remember(self, number: int, _: object) -> None:
         self.signal = signal.Signals(number)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -40,7 +40,7 @@ def _write_graph(writer, model: nn.Module, example: torch.Tensor) -> None:
     """Tracing takes no part in training: random states and the mode of every module stay."""
     modes = {module: module.training for module in model.modules()}
     try:
-        with torch.random.fork_rng(), torch.no_grad():
+        with torch.random.fork_rng(), torch.no_grad(), redirect_stdout(sys.stderr):
             writer.add_graph(model.eval(), example)
     except Exception as error:  # whatever a user's own network does under a tracer
         reason = (str(error).splitlines() or [type(error).__name__])[0]
