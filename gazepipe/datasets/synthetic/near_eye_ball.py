@@ -19,7 +19,7 @@ PUPIL_LIGHT = np.float32(0.012)
 PUPIL_SOFT, IRIS_SOFT = 0.05, 0.14  # mm
 GLINT_SIGMA_MM = 0.11
 GLINT_LIGHT = {"cornea": 5.0, "sclera": 0.5}
-STEPS = 30  # of the search for mirror images
+STEPS = 12  # of the search for mirror images; off by less than 0.00001 mm then
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ def draw_scene(room: Room, head: tuple[float, float], view: View, target: np.nda
     frame: there the card is."""
     image = np.zeros((view.height, view.width, 3), np.uint8)
     turn = view.rotation @ head_rotation(*head) @ np.diag([-1.0, 1.0, -1.0])  # the room's z axis is the head's -z
-    for corners, colour in zip(room.corners, room.colours, strict=True):
-        _fill(image, corners @ turn.T + view.translation, view, colour.tolist())
+    for corners, colour in zip(room.corners @ turn.T + view.translation, room.colours.tolist(), strict=True):
+        _fill(image, corners, view, colour)
     _draw_card(image, view, view.to_camera(target))
     return image
 
@@ -72,16 +72,23 @@ def _draw_card(image: np.ndarray, view: View, place: np.ndarray) -> None:
 
 def _fill(image: np.ndarray, corners: np.ndarray, view: View, colour) -> None:
     """Fill a polygon [n, 3] mm in the camera's frame, cut at `NEAR`."""
+    if corners[:, 2].min() < NEAR:
+        corners = _cut(corners)
+    if len(corners) >= 3:
+        points = corners @ view.matrix.T
+        pixels = np.clip(points[:, :2] / points[:, 2:], -30_000, 30_000)
+        cv2.fillPoly(image, [np.round(pixels * 2**SHIFT).astype(np.int32)], colour, cv2.LINE_AA, SHIFT)
+
+
+def _cut(corners: np.ndarray) -> np.ndarray:
+    """What of a polygon lies beyond `NEAR`."""
     kept = []
     for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         if start[2] >= NEAR:
             kept.append(start)
         if (start[2] - NEAR) * (end[2] - NEAR) < 0:
             kept.append(start + (end - start) * (NEAR - start[2]) / (end[2] - start[2]))
-    if len(kept) >= 3:
-        points = np.array(kept) @ view.matrix.T
-        pixels = np.clip(points[:, :2] / points[:, 2:], -30_000, 30_000)
-        cv2.fillPoly(image, [np.round(pixels * 2**SHIFT).astype(np.int32)], colour, cv2.LINE_AA, SHIFT)
+    return np.array(kept)
 
 
 def _upright(x: float, y: float, width: float, height: float, z: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from gazepipe.datasets.synthetic.view import View
 REACH = 36.0  # mm to each side of the eye
 FINE_TEXEL = 0.15  # mm
 CELLS = (90, 72)  # rays cast in an image; between them the surface is smooth
-SLICES = 20
+SLICES = 16
 BACK = 32.0  # mm from the eyeball's centre into the head, the last slice
 LAMP_POWER = 165.0  # mm^2; eight lamps of the ring then light the cornea by about 1
 AMBIENT = 0.10
