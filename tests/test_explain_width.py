@@ -137,16 +137,19 @@ def test_the_curve_has_a_row_for_each_kind_and_width_and_falls():
 
 
 def test_choice_is_the_smallest_width_within_the_tolerance():
-    curve = _curve("dropped", {1: 30.0, 4: 10.3, 8: 10.2, 16: 10.0}) + _curve("low_rank", {1: 10.0, 4: 9.0})
-    assert choose_width(curve, "dropped", 10.0, 0.02) == (8, True)
-    assert choose_width(curve, "dropped", 10.0, 0.03) == (4, True)
-    assert choose_width(curve, "dropped", 10.0, 0.0) == (16, True)
-    assert choose_width(curve, "low_rank", 10.0, 0.0) == (1, True)
+    curve = _curve("dropped", {1: 30.0, 4: 10.3, 8: 10.2, 16: 10.0}) + _curve("low_rank", {4: 9.0, 1: 10.0})
+    assert choose_width(curve, "dropped", 10.0, 0.02) == 8
+    assert choose_width(curve, "dropped", 10.0, 0.03) == 4
+    assert choose_width(curve, "dropped", 10.0, 0.0) == 16
+    assert choose_width(curve, "low_rank", 10.0, 0.0) == 1
 
 
-def test_choice_says_where_no_width_is_good_enough():
-    curve = _curve("dropped", {1: 30.0, 4: 12.0, 8: 12.0})
-    assert choose_width(curve, "dropped", 10.0, 0.02) == (4, False)
+def test_a_lucky_narrow_network_is_not_chosen():
+    assert choose_width(_curve("low_rank", {1: 30.0, 2: 9.0, 4: 11.0, 8: 10.0, 16: 9.9}), "low_rank", 10.0, 0.02) == 8
+
+
+def test_the_widest_is_chosen_where_no_width_is_good_enough():
+    assert choose_width(_curve("dropped", {1: 30.0, 4: 12.0, 8: 12.0}), "dropped", 10.0, 0.02) == 8
 
 
 def test_widths_end_at_the_full_one():

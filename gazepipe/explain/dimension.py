@@ -59,11 +59,11 @@ def two_nn(points: np.ndarray) -> float:
     """Intrinsic dimension of points [n, E] by the ratio of the two nearest distances (Facco et al. 2017).
 
     The slope through the origin of -log(1 - F(mu)) against log(mu), mu = r2 / r1, over the smallest 90 % of
-    mu. A point that stands twice counts once. NaN for fewer than 10 different points.
+    mu. A point that stands twice counts once. 0 for fewer than 10 different points.
     """
     points = np.unique(points.astype(np.float64), axis=0)
     if len(points) < 10:
-        return float("nan")
+        return 0.0
     nearest = _two_nearest(points)
     log_mu = np.sort(np.log(nearest[:, 1] / nearest[:, 0]))
     kept = log_mu[: int(len(log_mu) * TWONN_KEPT)]

@@ -1,5 +1,6 @@
 """What is collected from a near-eye network: tower features, embeddings, gaze points; and the sweep through them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +59,7 @@ def thinned(samples: Samples, most: int) -> Samples:
     if len(samples) <= most:
         return samples
     chosen = np.linspace(0, len(samples) - 1, most).round().astype(int)
-    return Samples(
-        samples.images,
-        samples.rows[chosen],
-        samples.target[chosen],
-        samples.subject[chosen],
-        samples.mean,
-        samples.std,
-    )
+    return replace(samples, rows=samples.rows[chosen], target=samples.target[chosen], subject=samples.subject[chosen])
 
 
 def write_embedding(path: Path, z: torch.Tensor, prediction: torch.Tensor, samples: Samples, store: Store) -> None:

@@ -47,7 +47,7 @@ STYLE = {
     "text.color": INK,
     "legend.frameon": False,
 }
-STRONGEST = 8
+STRONGEST, LONGEST = 8, 24
 
 
 def save(figure: Figure, out: Path) -> None:
@@ -70,29 +70,27 @@ def styled(draw):
 @styled
 def importance_figure(scores: dict[str, np.ndarray], out: Path) -> None:
     """Shares of the dimensions by each score, ordered by the first; how fast they add up; how they agree."""
-    figure = Figure(figsize=(13, 7.6), dpi=DPI, layout="constrained")
-    grid = figure.add_gridspec(len(SCORES), 2, width_ratios=(2.1, 1))
+    figure = Figure(figsize=(13.5, 8), dpi=DPI, layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1))
+    strips = left.subplots(len(SCORES), 1, sharex=True)
+    curve, matrix = right.subplots(2, 1, height_ratios=(1.15, 1))
     order = ranking(scores[SCORES[0]])
     place = np.arange(1, len(order) + 1)
-    for row, (name, colour) in enumerate(zip(SCORES, COLOURS, strict=False)):
-        axes = figure.add_subplot(grid[row, 0])
+    for axes, name, colour in zip(strips, SCORES, COLOURS, strict=False):
         axes.bar(place, 100 * scores[name][order], width=0.85, color=colour)
         axes.set_title(LABELS[name])
         axes.set_xlim(0.3, len(order) + 0.7)
         axes.margins(y=0.12)
         axes.set_ylabel("share, %")
-        if row < len(SCORES) - 1:
-            axes.tick_params(labelbottom=False)
-    axes.set_xlabel(f"dimension of the embedding, ordered by {LABELS[SCORES[0]]}")
-    curve = figure.add_subplot(grid[:3, 1])
+    strips[-1].set_xlabel(f"dimension of the embedding, ordered by {LABELS[SCORES[0]]}")
     for name, colour in zip(SCORES, COLOURS, strict=False):
         curve.plot(place, 100 * np.cumsum(np.sort(scores[name])[::-1]), color=colour, lw=1.8, label=LABELS[name])
     curve.axhline(99, color=FAINT, lw=0.8, ls=":")
     curve.set(xscale="log", xlabel="most important dimensions", ylabel="importance they hold, %", ylim=(0, 103))
     curve.set_title("How many dimensions hold it")
     _plain_ticks(curve, len(order))
-    curve.legend(loc="lower right")
-    _correlation_matrix(figure.add_subplot(grid[3:, 1]), scores)
+    curve.legend(loc="upper left")
+    _correlation_matrix(matrix, scores)
     save(figure, out)
 
 
@@ -104,7 +102,7 @@ def _correlation_matrix(axes: Axes, scores: dict[str, np.ndarray]) -> None:
     short = [LABELS[name].replace(" ", "\n") for name in SCORES]
     axes.set_xticks(range(len(SCORES)), short, size=8.5)
     axes.set_yticks(range(len(SCORES)), [LABELS[name] for name in SCORES], size=9)
-    axes.set_title("Agreement of the rankings (Spearman)")
+    axes.set_title("Spearman correlation of the rankings")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -112,7 +110,7 @@ def _correlation_matrix(axes: Axes, scores: dict[str, np.ndarray]) -> None:
 @styled
 def stability_figure(rows: list[dict], top: int, unit: str, out: Path) -> None:
     """Agreement of each importance between pairs of subjects (or of what `unit` names): points and their mean."""
-    figure = Figure(figsize=(11, 4.4), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(13, 4.6), dpi=DPI, layout="constrained")
     axes = figure.subplots(1, 2)
     draws = np.random.default_rng(0)
     panels = (("spearman", "Spearman correlation"), ("top_overlap", f"share of the top {top} in common"))
@@ -120,10 +118,12 @@ def stability_figure(rows: list[dict], top: int, unit: str, out: Path) -> None:
         for place, (name, colour) in enumerate(zip(SCORES, COLOURS, strict=False)):
             values = [row[column] for row in rows if row["importance"] == name]
             panel.scatter(
-                place + draws.uniform(-0.17, 0.17, len(values)), values, s=20, color=colour, alpha=0.5, linewidths=0
+                place + draws.uniform(-0.15, 0.15, len(values)), values, s=20, color=colour, alpha=0.5, linewidths=0
             )
-            panel.plot([place - 0.3, place + 0.3], [np.mean(values)] * 2, color=colour, lw=2.5)
-            panel.annotate(f"{np.mean(values):.2f}", (place + 0.33, np.mean(values)), va="center", size=9.5)
+            if not values:
+                continue
+            panel.plot([place - 0.25, place + 0.25], [np.mean(values)] * 2, color=colour, lw=2.5)
+            panel.annotate(f"{np.mean(values):.2f}", (place + 0.28, np.mean(values)), va="center", size=9.5)
         panel.axhline(0, color=PALE, lw=0.8, zorder=0)
         panel.set_xticks(range(len(SCORES)), [LABELS[name].replace(" ", "\n") for name in SCORES])
         panel.set(ylabel=label, xlim=(-0.5, len(SCORES) - 0.2))
@@ -144,17 +144,16 @@ def dimension_figure(found: dict, count: int, out: Path) -> None:
     numbers = np.nan_to_num(np.array(list(estimates.values()), float))
     bars.barh(place, numbers, color=colours, height=0.62)
     for y, value in zip(place, estimates.values(), strict=True):
-        bars.text(np.nan_to_num(value) + count * 0.012, y, f"{value:g}", va="center")
-    bars.axvline(count, color=FAINT, lw=0.8, ls=":")
+        bars.text(np.nan_to_num(value) + count * 0.012, y, f"{value:g}", va="center", weight="bold")
     bars.set_yticks(place, [LABELS[name] for name in estimates])
-    bars.set(xlabel=f"effective dimension, of {count}", xlim=(0, count * 1.1))
+    bars.set(xlabel=f"effective dimension, of {count}", xlim=(0, count * 1.08))
     bars.set_title("How many dimensions the embedding has")
     for name, colour in (("active_subspace", COLOURS[0]), ("pca", COLOURS[2]), ("weights", COLOURS[1])):
         left = 1 - np.cumsum(found["spectra"][name])
         shown = 100 * np.concatenate([[1.0], left]).clip(min=1e-5)
         spectra.plot(np.arange(len(shown)), shown, color=colour, lw=1.8, label=LABELS[name])
     spectra.axhline(1, color=FAINT, lw=0.8, ls=":")
-    spectra.text(count, 1.15, "99 % explained", ha="right", color=FAINT, size=9.5)
+    spectra.text(count / 2, 1.1, "99 % explained", ha="center", va="bottom", color=FAINT, size=9.5)
     spectra.set(yscale="log", ylim=(1e-2, 150), xlabel="leading directions", ylabel="not explained, %")
     spectra.set_title("What the leading directions leave")
     spectra.legend(loc="upper right")
@@ -170,8 +169,8 @@ def sweep_figure(
     `paths` [E, S, 2] gaze points, `lengths` [E] of the paths, `importance` [E] colours them, `targets` [n, 2]
     the true gaze points, all in `unit`.
     """
-    figure = Figure(figsize=(13, 6), dpi=DPI, layout="constrained")
-    scene, bars = figure.subplots(1, 2, width_ratios=(1.45, 1))
+    figure = Figure(figsize=(13.5, 6.2), dpi=DPI, layout="constrained")
+    scene, bars = figure.subplots(1, 2, width_ratios=(2.3, 1))
     order = ranking(lengths)
     strongest = order[:STRONGEST]
     scale = Normalize(0, max(float(importance.max()), 1e-12))
@@ -184,7 +183,7 @@ def sweep_figure(
         if labelled:
             scene.plot(*path[-1], "o", color=colours[dimension], ms=5)
             _label(scene, path, str(dimension))
-    scene.set_title("Where the gaze point goes when one dimension changes")
+    scene.set_title("Where the gaze point goes when one dimension goes from 5 % to 95 % of its range")
     scene.set(xlabel=f"scene x, {unit}", ylabel=f"scene y, {unit}")
     figure.colorbar(
         matplotlib.cm.ScalarMappable(scale, "viridis_r"),
@@ -192,13 +191,23 @@ def sweep_figure(
         label="importance (active subspace), share",
         pad=0.01,
     )
-    place = np.arange(len(order))
-    bars.bar(place, lengths[order], color=colours[order], width=0.9)
-    for x, dimension in enumerate(strongest):
-        bars.annotate(str(dimension), (x, lengths[dimension]), ha="center", va="bottom", size=9)
-    bars.set(xlabel="dimensions, ordered by length", ylabel=f"length of the path, {unit}")
-    bars.set_title("How far it goes: 5 % to 95 % of each dimension's range")
+    _length_bars(bars, lengths, colours, unit)
     save(figure, out)
+
+
+def _length_bars(axes: Axes, lengths: np.ndarray, colours: np.ndarray, unit: str) -> None:
+    """The longest paths one by one, and the median of the others."""
+    order = ranking(lengths)
+    longest, others = order[:LONGEST], order[LONGEST:]
+    axes.barh(range(len(longest)), lengths[longest], color=colours[longest], height=0.8)
+    names = [str(dimension) for dimension in longest]
+    if len(others):
+        axes.barh([len(longest) + 0.4], [np.median(lengths[others])], color=PALE, height=0.8)
+        names.append(f"median of the\nother {len(others)}")
+    axes.set_yticks([*range(len(longest)), len(longest) + 0.4][: len(names)], names)
+    axes.invert_yaxis()
+    axes.set(xlabel=f"length of the path, {unit}")
+    axes.set_title("How far it goes, by dimension")
 
 
 def _label(axes: Axes, path: np.ndarray, text: str) -> None:
@@ -220,18 +229,19 @@ def _label(axes: Axes, path: np.ndarray, text: str) -> None:
 def _locator(axes: Axes, paths: np.ndarray, targets: np.ndarray) -> None:
     """Axes around the paths, y downwards as in the image, and a small map of them among all gaze points."""
     low, high = paths.min(axis=(0, 1)), paths.max(axis=(0, 1))
-    middle, half = (low + high) / 2, np.maximum(high - low, 1e-6).max() * 0.5 * np.array([1.35, 1.15])
+    middle, half = (low + high) / 2, np.maximum(high - low, 1e-6) * 0.5
+    half = np.maximum(half, half.max() * 0.3) * [1.15, 1.2]
     axes.set_xlim(middle[0] - half[0], middle[0] + half[0])
-    axes.set_ylim(middle[1] + half[1], middle[1] - half[1])
-    axes.set_aspect("equal", adjustable="box")
-    small = axes.inset_axes((0.015, 0.015, 0.27, 0.22))
+    axes.set_ylim(middle[1] + half[1] * 1.5, middle[1] - half[1])
+    axes.set_aspect("equal", adjustable="datalim")
+    small = axes.inset_axes((0.015, 0.02, 0.25, 0.2))
     small.scatter(*targets.T, s=2.5, color=FAINT, alpha=0.6, linewidths=0)
     for path in paths:
         small.plot(*path.T, color=COLOURS[1], lw=0.8)
     small.set(xticks=[], yticks=[], aspect="equal")
     small.invert_yaxis()
     small.spines[:].set_visible(True)
-    small.set_title("true gaze points, and the paths", size=7.5, weight="normal", color=FAINT, pad=2)
+    small.set_title("all gaze points, and these paths", size=7.5, weight="normal", color=FAINT, pad=2)
 
 
 @styled
@@ -246,7 +256,8 @@ def width_figure(
         rows = [row for row in curve if row["kind"] == kind]
         x = [row["width"] for row in rows]
         panel.axhspan(full_error, limit, color=COLOURS[2], alpha=0.22, lw=0)
-        panel.axhline(full_error, color=COLOURS[2], lw=1.3)
+        named = f"full network, {full_error:.2f} {unit}; shaded: + {tolerance:.0%}"
+        panel.axhline(full_error, color=COLOURS[2], lw=1.3, label=named)
         panel.plot(x, [row["before_px"] for row in rows], "o--", color=COLOURS[1], lw=1.4, ms=4.5, label="as built")
         panel.plot(
             x, [row["after_px"] for row in rows], "o-", color=COLOURS[0], lw=2, ms=5, label="after short recovery (KD)"
@@ -256,7 +267,7 @@ def width_figure(
         panel.annotate(
             f"chosen: {width}\n{error:.2f} {unit}",
             (width, error),
-            xytext=(0, 34),
+            xytext=(24, 74),
             textcoords="offset points",
             ha="center",
             weight="bold",
@@ -268,10 +279,6 @@ def width_figure(
         panel.legend(loc="upper right")
     low, high = axes[0].get_ylim()
     axes[0].set_ylim(min(low, full_error * 0.85), high)
-    axes[0].annotate(
-        f"full network: {full_error:.2f} {unit}; shaded: + {tolerance:.0%}", (0.02, full_error),
-        xycoords=("axes fraction", "data"), xytext=(0, -5), textcoords="offset points", va="top", color=COLOURS[2],
-    )  # fmt: skip
     axes[0].set_ylabel(f"error on the validation subjects, {unit}")
     _error_ticks(axes[0])
     save(figure, out)

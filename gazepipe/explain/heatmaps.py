@@ -19,10 +19,10 @@ from gazepipe.progress import track
 METHODS = ("gradient", "integrated_gradients", "grad_cam")
 VIEWS = ("left eye, camera 0", "left eye, camera 1", "right eye, camera 3", "right eye, camera 4")
 OUTPUTS = (0, 1)
-STEPS = 16
-SANITY_STEPS = 6
+STEPS = 12
+SANITY_STEPS = 3
 SANITY_LIMIT = 0.5
-"""Spearman correlation that maps of a random network may have with those of the trained one."""
+"""Spearman correlation that attributions of a random network may have with those of the trained one."""
 GROUPS = {
     "head": ("head.",),
     "+ first FC": ("first.",),
@@ -30,23 +30,37 @@ GROUPS = {
     "+ all": ("conv1.", "conv2."),
 }
 """Cascading randomisation, from the top: the name of each step, and what marks the weights that it adds."""
+LAST_STEP = list(GROUPS)[-1]
 INNER_BATCH = 8
 COARSE = 4
+EVERY = 3
+"""Of the pixels of a row and of a column, for rank correlations."""
 PEAK_SHARE = 0.05
 
 
 class Tapped(nn.Module):
-    """An itracker4 that gives pixels, with a module after each tower for captum to hold on to."""
+    """An itracker4 that gives pixels, in two parts: towers, and what comes after their maps."""
+
+    def __init__(self, model: ITracker4, scale: torch.Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.above = Above(model, scale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.above(*self.model.tower_maps(x))
+
+
+class Above(nn.Module):
+    """The towers' maps to gaze points [n, 2] in pixels, with a module at each map for captum to hold on to."""
 
     def __init__(self, model: ITracker4, scale: torch.Tensor) -> None:
         super().__init__()
         self.model, self.scale = model, scale
         self.taps = nn.ModuleList(nn.Identity() for _ in VIEWS)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        maps = [tap(seen) for tap, seen in zip(self.taps, self.model.tower_maps(x), strict=True)]
-        embedding = self.model.activation(self.model.first([seen.flatten(1) for seen in maps]))
-        return self.model.head(embedding) * self.scale
+    def forward(self, *maps: torch.Tensor) -> torch.Tensor:
+        features = [tap(seen).flatten(1) for tap, seen in zip(self.taps, maps, strict=True)]
+        return self.model.head(self.model.activation(self.model.first(features))) * self.scale
 
 
 def attributions(network: Tapped, x: torch.Tensor, method: str, steps: int = STEPS) -> torch.Tensor:
@@ -59,11 +73,6 @@ def attributions(network: Tapped, x: torch.Tensor, method: str, steps: int = STE
     compute = {"gradient": _gradient, "integrated_gradients": _integrated, "grad_cam": _grad_cam}[method]
     parts = [compute(network, x, output, steps).detach().cpu() for output in OUTPUTS]
     return torch.stack(parts, dim=1).float()
-
-
-def heat_maps(network: Tapped, x: torch.Tensor, steps: int = STEPS) -> dict[str, np.ndarray]:
-    """{method: maps [n, V, H, W], not negative}."""
-    return {method: strength(attributions(network, x, method, steps)) for method in METHODS}
 
 
 def strength(attribution: torch.Tensor) -> np.ndarray:
@@ -110,41 +119,48 @@ def describe(maps: np.ndarray) -> list[dict]:
 def sanity(
     network: Tapped, spec: dict, x: torch.Tensor, seed: int
 ) -> tuple[list[dict], dict[str, dict[str, np.ndarray]]]:
-    """Do maps change when the network forgets what it learnt (Adebayo et al. 2018)?
+    """Do attributions change when the network forgets what it learnt (Adebayo et al. 2018)?
 
     The weights of `network`, built from `spec`, are replaced by newly initialised ones, from the head down (GROUPS).
-    Returns rows {"method", "step", "spearman", "ssim"}, means over the samples x against the trained network's
-    maps, and the coarse maps themselves, {step: {method: [n, V, h, w]}}, "trained" first.
+    Returns rows {"method", "step", "signed", "strength", "ssim"}, means over the samples x: likeness to the trained
+    network by Spearman's correlation of the attributions with their sign, by that of the maps, which have none, and by
+    the maps' SSIM; and the coarse maps themselves, {step: {method: [n, V, h, w]}}, "trained" first. As in the paper,
+    the second stays high where a map mostly shows the image or the network's architecture.
     """
     fresh = _fresh_weights(spec, seed)
-    trained = {name: value.clone() for name, value in network.model.state_dict().items()}
-    maps = {"trained": _coarse(heat_maps(network, x, SANITY_STEPS))}
-    state, rows = dict(trained), []
+    state = {name: value.clone() for name, value in network.model.state_dict().items()}
+    trained = dict(state)
+    first = _all_attributions(network, x)
+    rows, maps = [], {"trained": _coarse(first)}
     for step, marks in track(GROUPS.items(), "sanity of the heat maps", len(GROUPS)):
         state.update({name: value for name, value in fresh.items() if any(mark in name for mark in marks)})
         network.model.load_state_dict(state)
-        maps[step] = _coarse(heat_maps(network, x, SANITY_STEPS))
-        for method in METHODS:
-            pairs = list(zip(maps["trained"][method], maps[step][method], strict=True))
-            spearman = np.mean([rank_correlation(a.ravel(), b.ravel()) for a, b in pairs])
-            likeness = np.mean([ssim(_unit(a[v]), _unit(b[v])) for a, b in pairs for v in range(len(a))])
-            rows.append({"method": method, "step": step, "spearman": float(spearman), "ssim": float(likeness)})
+        now = _all_attributions(network, x)
+        maps[step] = _coarse(now)
+        rows += [
+            {
+                "method": method,
+                "step": step,
+                "signed": _likeness(first[method].flatten(0, 1), now[method].flatten(0, 1)),
+                "strength": _likeness(first[method].norm(dim=1), now[method].norm(dim=1)),
+                "ssim": _mean_ssim(maps["trained"][method], maps[step][method]),
+            }
+            for method in METHODS
+        ]
     network.model.load_state_dict(trained)
     return rows, maps
 
 
 def verdict(rows: list[dict]) -> dict[str, bool]:
-    """{method: whether its maps are others (Spearman below SANITY_LIMIT) once all weights are random}."""
-    last = list(GROUPS)[-1]
-    return {row["method"]: row["spearman"] < SANITY_LIMIT for row in rows if row["step"] == last}
+    """{method: whether its attributions are others (signed likeness below SANITY_LIMIT) with all weights random}."""
+    return {row["method"]: row["signed"] < SANITY_LIMIT for row in rows if row["step"] == LAST_STEP}
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Structural similarity of two images [h, w] in 0-1, 11 x 11 Gaussian window (Wang et al. 2004)."""
-    blur = _window
-    mean_a, mean_b = blur(a), blur(b)
-    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
-    both = blur(a * b) - mean_a * mean_b
+    mean_a, mean_b = _window(a), _window(b)
+    var_a, var_b = _window(a * a) - mean_a**2, _window(b * b) - mean_b**2
+    both = _window(a * b) - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + 1e-4) / (mean_a**2 + mean_b**2 + 1e-4)
     return float((luminance * (2 * both + 9e-4) / (var_a + var_b + 9e-4)).mean())
 
@@ -160,11 +176,14 @@ def _integrated(network: Tapped, x: torch.Tensor, output: int, steps: int) -> to
 
 
 def _grad_cam(network: Tapped, x: torch.Tensor, output: int, _: int) -> torch.Tensor:
+    with torch.no_grad():
+        maps = tuple(network.model.tower_maps(x))
+
     def of_view(tap: nn.Module) -> torch.Tensor:
-        small = LayerGradCam(network, tap).attribute(x, target=output)
+        small = LayerGradCam(network.above, tap).attribute(maps, target=output)
         return LayerAttribution.interpolate(small, tuple(x.shape[2:]), "bilinear")[:, 0]
 
-    return torch.stack([of_view(tap) for tap in network.taps], dim=1)
+    return torch.stack([of_view(tap) for tap in network.above.taps], dim=1)
 
 
 def _fresh_weights(spec: dict, seed: int) -> dict[str, torch.Tensor]:
@@ -173,10 +192,26 @@ def _fresh_weights(spec: dict, seed: int) -> dict[str, torch.Tensor]:
         return build(spec).state_dict()
 
 
-def _coarse(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Maps averaged over squares of COARSE pixels: what is compared is where, not the noise of single pixels."""
+def _all_attributions(network: Tapped, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {method: attributions(network, x, method, SANITY_STEPS) for method in METHODS}
+
+
+def _coarse(attributed: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Maps averaged over squares of COARSE pixels."""
     pool: Callable = torch.nn.functional.avg_pool2d
-    return {method: pool(torch.from_numpy(some), COARSE).numpy() for method, some in maps.items()}
+    return {method: pool(torch.from_numpy(strength(some)), COARSE).numpy() for method, some in attributed.items()}
+
+
+def _likeness(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Mean Spearman correlation of [n, V, H, W] with another, over n."""
+    a, b = (some[..., ::EVERY, ::EVERY].flatten(1).numpy() for some in (a, b))
+    return float(np.mean([rank_correlation(*pair) for pair in zip(a, b, strict=True)]))
+
+
+def _mean_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """Over all samples and views of maps [n, V, h, w], each map scaled to a largest value of 1."""
+    views = zip(a.reshape(-1, *a.shape[2:]), b.reshape(-1, *b.shape[2:]), strict=True)
+    return float(np.mean([ssim(_unit(one), _unit(other)) for one, other in views]))
 
 
 def _unit(image: np.ndarray) -> np.ndarray:

@@ -5,9 +5,10 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gazepipe.explain.figures import COLOURS, DPI, FAINT, INK, LABELS, save, styled
+from gazepipe.explain.figures import COLOURS, DPI, FAINT, INK, LABELS, PALE, save, styled
 from gazepipe.explain.heatmaps import METHODS, SANITY_LIMIT, VIEWS
 
 THUMB = 1.62
@@ -27,44 +28,46 @@ def heatmap_figure(
     count, views, height, width = images.shape
     across, rows = min(ACROSS, count), 1 + len(METHODS)
     down = -(-count // across)
-    thumb_height = THUMB * height / width
-    block = (views * THUMB + 0.55, rows * thumb_height + 0.62)
-    size = (across * block[0] + 0.75, down * block[1] + 0.5)
+    tall = THUMB * height / width
+    block = (views * THUMB + 0.25, rows * tall + 0.6)
+    size = (across * block[0] + 0.95, down * block[1] + 0.5)
     figure = Figure(figsize=size, dpi=DPI)
     figure.text(
         0.12 / size[0], 1 - 0.2 / size[1], "Where the gaze point comes from", size=14, weight="bold", va="center"
     )
     for sample in range(count):
         left = 0.95 + (sample % across) * block[0]
-        top = size[1] - 0.5 - (sample // across) * block[1]
-        title = f"{names[sample]}   {errors[sample]}"
-        figure.text(left / size[0], (top - 0.12) / size[1], title, size=10.5, weight="bold", va="center")
-        for view in range(views):
-            x = (left + (view + 0.5) * THUMB) / size[0]
-            figure.text(x, (top - 0.34) / size[1], VIEWS[view], size=8.5, color=FAINT, ha="center", va="center")
-        for row, method in enumerate((None, *METHODS)):
-            y = top - 0.44 - (row + 1) * thumb_height
-            if sample % across == 0:
-                label = "image" if method is None else LABELS[method].replace(" ", "\n")
-                middle = (y + thumb_height / 2) / size[1]
-                figure.text(0.85 / size[0], middle, label, ha="right", va="center", size=9)
-            shown = images[sample] if method is None else overlay(images[sample], maps[method][sample])
-            for view in range(views):
-                place = (
-                    (left + view * THUMB) / size[0],
-                    y / size[1],
-                    THUMB * 0.98 / size[0],
-                    thumb_height * 0.98 / size[1],
-                )
-                axes = figure.add_axes(place)
-                axes.imshow(shown[view], cmap="gray", vmin=0, vmax=255, interpolation="antialiased", aspect="auto")
-                axes.axis("off")
-                if method is not None:
-                    share = maps[method][sample, view].sum() / max(maps[method][sample].sum(), 1e-300)
-                    axes.text(
-                        0.03, 0.05, f"{share:.0%}", transform=axes.transAxes, color="white", size=8.5, weight="bold"
-                    )
+        bottom = size[1] - 0.5 - (sample // across) * block[1] - 0.44 - rows * tall
+        place = (left / size[0], bottom / size[1], views * THUMB / size[0], rows * tall / size[1])
+        axes = figure.add_axes(place, frameon=False, xlim=(0, views), ylim=(rows, 0))
+        axes.tick_params(length=0)
+        axes.set_yticks([])
+        axes.xaxis.tick_top()
+        axes.set_xticks(np.arange(views) + 0.5, VIEWS[:views], size=8.5)
+        axes.set_title(f"{names[sample]}   {errors[sample]}", size=10.5)
+        if sample % across == 0:
+            words = ["image", *(LABELS[method].replace(" ", "\n") for method in METHODS)]
+            axes.set_yticks(np.arange(rows) + 0.5, words, size=9)
+        _show_rows(axes, images[sample], {method: maps[method][sample] for method in METHODS})
     save(figure, out)
+
+
+def _show_rows(axes: Axes, images: np.ndarray, maps: dict[str, np.ndarray]) -> None:
+    """A row of images [V, H, W] and one of each map over them, as one picture, with each view's share."""
+    grey = np.repeat(images[..., None], 3, axis=3)
+    picture = [_row(shown) for shown in (grey, *(overlay(images, seen) for seen in maps.values()))]
+    limits = (*axes.get_xlim(), *axes.get_ylim())
+    axes.imshow(np.concatenate(picture), extent=limits, aspect="auto", interpolation="antialiased")
+    for row, seen in enumerate(maps.values(), start=1):
+        for view, share in enumerate(seen.sum(axis=(1, 2)) / max(seen.sum(), 1e-300)):
+            axes.text(view + 0.03, row + 0.93, f"{share:.0%}", color="white", size=8.5, weight="bold")
+
+
+def _row(shown: np.ndarray) -> np.ndarray:
+    """Images u8 [V, H, W, 3] side by side, a white line around each."""
+    gap = max(1, shown.shape[2] // 80)
+    framed = np.pad(shown, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    return np.concatenate(list(framed), axis=1)
 
 
 def overlay(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
@@ -72,7 +75,7 @@ def overlay(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
     smooth = np.stack([cv2.GaussianBlur(seen.astype(np.float32), (0, 0), SMOOTH) for seen in maps])
     heat = (smooth / max(float(np.quantile(smooth, 0.998)), 1e-30)).clip(0, 1)[..., None]
     colour = matplotlib.colormaps["inferno"](0.25 + 0.7 * heat[..., 0])[..., :3]
-    strength = 0.85 * np.sqrt(heat)
+    strength = 0.9 * heat**0.75
     grey = 0.75 * images[..., None] / 255
     return ((grey * (1 - strength) + colour * strength) * 255).round().astype(np.uint8)
 
@@ -82,24 +85,25 @@ def sanity_figure(rows: list[dict], maps: dict[str, dict[str, np.ndarray]], view
     """How like the trained network's maps are while more and more of it is random; and one `view` of the first
     sample as an example. `rows` and `maps` are those of `heatmaps.sanity`.
     """
-    figure = Figure(figsize=(14, 5.2), dpi=DPI, layout="constrained")
-    parts = figure.subfigures(1, 2, width_ratios=(1, 1.3))
-    axes = parts[0].subplots(2, 1, sharex=True)
+    figure = Figure(figsize=(14, 6), dpi=DPI, layout="constrained")
+    parts = figure.subfigures(1, 2, width_ratios=(1, 1.35))
+    axes = parts[0].subplots(3, 1, sharex=True)
     steps = list(maps)
-    for panel, column, label in zip(axes, ("spearman", "ssim"), ("Spearman correlation", "SSIM"), strict=True):
+    panels = {"signed": "Spearman,\nwith sign", "strength": "Spearman,\nwithout sign", "ssim": "SSIM,\nwithout sign"}
+    for panel, (column, label) in zip(axes, panels.items(), strict=True):
         for method, colour in zip(METHODS, COLOURS, strict=False):
             values = [1.0] + [row[column] for row in rows if row["method"] == method]
             panel.plot(range(len(steps)), values, "o-", color=colour, lw=1.8, label=LABELS[method])
-        panel.set(ylabel=label, ylim=(min(-0.1, panel.get_ylim()[0]), 1.05))
+        panel.axhline(0, color=PALE, lw=0.8, zorder=0)
+        panel.set(ylabel=label, ylim=(min(-0.1, panel.get_ylim()[0]), 1.08))
     axes[0].axhline(SANITY_LIMIT, color=FAINT, lw=0.9, ls=":")
-    axes[0].annotate(
-        "limit with all weights random", (0, SANITY_LIMIT), xytext=(0, -4), textcoords="offset points", va="top",
-        color=FAINT, size=9,
-    )  # fmt: skip
-    axes[0].set_title("Likeness to the trained network's maps")
-    axes[0].legend(loc="lower left", fontsize=9)
-    axes[1].set_xticks(range(len(steps)), [step.replace("last 3 ", "last 3\n") for step in steps], size=9)
-    axes[1].set_xlabel("newly initialised, from the head down")
+    last = len(steps) - 1
+    axes[0].text(last, SANITY_LIMIT + 0.04, "limit", ha="right", va="bottom", color=FAINT, size=9)
+    axes[0].set_title("Likeness to the trained network's attributions")
+    axes[1].legend(loc="lower left", fontsize=9)
+    axes[2].set_xticks(range(len(steps)), [step.replace("last 3 ", "last 3\n") for step in steps], size=9)
+    axes[2].set_xlabel("newly initialised, from the head down")
+    parts[1].suptitle(f"Maps of the first sample, {VIEWS[view]}", size=11.5, weight="bold")
     grid = parts[1].subplots(len(METHODS), len(steps))
     for row, method in enumerate(METHODS):
         for column, step in enumerate(steps):

@@ -91,9 +91,7 @@ def explain(block: dict, weights: Path, store: Path, split: Path, out: Path) -> 
             found["heat maps"] = _heat_maps(block, model, metadata, opened, samples["test"], scale, device, folder)
         model.to("cpu")
         layer, known = first_layer(model), {role: cached(features[role], samples[role], scale) for role in samples}
-        found["embedding"] = _embedding(
-            block, model, layer, known["test"], samples["test"], opened, scale, folder, seconds
-        )
+        found |= _embedding(block, model, layer, known["test"], samples["test"], opened, scale, folder, seconds)
         with _timed(seconds, "width"):
             found["width"] = _width(block, model, layer, known["train"], known["validation"], scale, folder)
         rounded = {name: round(value, 2) for name, value in {**seconds, "total": sum(seconds.values())}.items()}
@@ -238,14 +236,20 @@ def _sanity(block: dict, network: heatmaps.Tapped, spec: dict, x: torch.Tensor, 
     _write_csv(pd.DataFrame(rows), folder / "sanity.csv")
     map_figures.sanity_figure(rows, maps, 0, folder / "sanity.png")
     passed = heatmaps.verdict(rows)
-    last = {row["method"]: _number(row["spearman"]) for row in rows if row["step"] == list(heatmaps.GROUPS)[-1]}
-    failed = [method for method, changes in passed.items() if not changes]
-    told = (
-        "maps of every method change when the weights are random"
-        if not failed
-        else (f"do not trust {', '.join(failed)}: the maps hardly change when the weights are random")
-    )
-    return {"spearman_all_random": last, "limit": heatmaps.SANITY_LIMIT, "passed": passed, "verdict": told}
+    last = [row for row in rows if row["step"] == heatmaps.LAST_STEP]
+    failed = [row["method"] for row in last if not passed[row["method"]]]
+    alike = [row["method"] for row in last if row["strength"] >= heatmaps.SANITY_LIMIT]
+    told = "attributions of every method change when all weights are random"
+    if failed:
+        told = f"do not trust {', '.join(failed)}: it hardly changes when all weights are random"
+    if alike:
+        told += f"; without their sign, maps of {', '.join(alike)} mostly show the image and the architecture"
+    return {
+        "all_random": {row["method"]: {name: _number(row[name]) for name in ("signed", "strength")} for row in last},
+        "limit": heatmaps.SANITY_LIMIT,
+        "passed": passed,
+        "verdict": told,
+    }
 
 
 def _of_different_subjects(samples: Samples, count: int) -> np.ndarray:
@@ -279,11 +283,9 @@ def _width(
     full = error_px(lambda x: model.head(layer(x)), validation, scale)
     epochs, order = block.get("recover_epochs", RECOVER_EPOCHS), ranking(scores[best])
     curve = error_curve(layer, model.head, order, train, validation, scale, widths, epochs, block["seed"])
-    chosen = {kind: choose_width(curve, kind, full, block["tolerance"]) for kind in KINDS}
-    width = {kind: size for kind, (size, _) in chosen.items()}
+    width = {kind: choose_width(curve, kind, full, block["tolerance"]) for kind in KINDS}
     summary = {
         **width,
-        "within_tolerance": {kind: within for kind, (_, within) in chosen.items()},
         "tolerance": block["tolerance"],
         "importance": best,
         "full_error_px": _number(full),

@@ -8,6 +8,7 @@ of the outputs. Both are measured as built and after a short recovery of that la
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -70,6 +71,8 @@ def low_rank(layer: Layer, head: nn.Module, features: torch.Tensor, rank: int) -
     mean = values.mean(dim=0)
     _, vectors = torch.linalg.eigh((values - mean).T @ (values - mean))
     basis = vectors.flip(1)[:, :rank]
+    # The sign of an eigenvector is the machine's choice.
+    basis = basis * basis.gather(0, basis.abs().argmax(dim=0, keepdim=True)).sign()
     bias = mean + basis @ (basis.T @ (layer.bias.double() - mean))
     down = _linear((basis.T @ layer.weight.double()).float(), None)
     return Narrow([down, _linear(basis.float(), bias.float())], layer.activation, copy.deepcopy(head))
@@ -190,15 +193,15 @@ def error_curve(
     return rows
 
 
-def choose_width(curve: list[dict], kind: str, full_error: float, tolerance: float) -> tuple[int, bool]:
-    """The smallest width of `kind` whose recovered error is at most (1 + tolerance) * full_error, and True; the
-    width of the smallest error, and False, where there is none.
+def choose_width(curve: list[dict], kind: str, full_error: float, tolerance: float) -> int:
+    """The smallest width of `kind` that, like every wider one, has a recovered error of at most (1 + tolerance) *
+    full_error; the widest where there is none.
+
+    A narrow network that is good where somewhat wider ones are not owes it to the draw of validation subjects.
     """
-    rows = [row for row in curve if row["kind"] == kind]
-    within = [row["width"] for row in rows if row["after_px"] <= (1 + tolerance) * full_error]
-    if within:
-        return min(within), True
-    return min(rows, key=lambda row: (row["after_px"], row["width"]))["width"], False
+    widest, *others = sorted((row for row in curve if row["kind"] == kind), key=lambda row: -row["width"])
+    within = takewhile(lambda row: row["after_px"] <= (1 + tolerance) * full_error, others)
+    return min([widest["width"], *(row["width"] for row in within)])
 
 
 def checked_widths(widths: list[int], full: int) -> list[int]:
