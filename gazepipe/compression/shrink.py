@@ -32,8 +32,8 @@ def shrink(
         raise UserError(f"shrink: the network is {spec['arch']}; only itracker4 can be shrunk so, use another method")
     model = model.to(device).eval()
     if block["towers"] < 1:
-        images, target = _spread(samples, JUDGED, device)
-        model, spec = prune_towers(model, spec, images, target, block["towers"], block["importance"])
+        images = _spread(samples, JUDGED, device)
+        model, spec = prune_towers(model, spec, images, block["towers"], block["importance"], scope="layer")
     if block["embedding"] is None:
         return model, spec
     chosen = read_json(width) if width is not None else {}
@@ -54,11 +54,11 @@ def _width(block: dict, chosen: dict, path: Path | None) -> int:
     return chosen[block["embedding"]]
 
 
-def _spread(samples: Samples, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Some samples, evenly over the subjects' rows: images as the network sees them, and what it learns of them."""
+def _spread(samples: Samples, count: int, device: torch.device) -> torch.Tensor:
+    """Images of some samples, evenly over the subjects' rows, as the network sees them."""
     rows = np.unique(np.linspace(0, len(samples) - 1, count).round().astype(int))
-    images, target = next(batches(samples, len(rows), rows))
-    return _seen(samples, images, device), target.to(device)
+    images, _ = next(batches(samples, len(rows), rows))
+    return _seen(samples, images, device)
 
 
 def _features(model: ITracker4, samples: Samples, device: torch.device) -> list[torch.Tensor]:

@@ -14,7 +14,8 @@ from gazepipe.slots import available_cores
 
 
 def profile(block: dict, out: Path, weights: Path | None = None) -> None:
-    """Write {"sizes": {name: {"model", "params", "macs", "rows"}}, "threads", "machine", "versions"} as JSON.
+    """Write {"sizes": {name: {"model", "params", "macs", "rows"}}, "threads", "machine", "versions"} as JSON; of
+    itracker4 "first_fc_params", too, those of its first fully connected layer.
 
     `block` is {"sizes": {name: model spec}, "batches", "seconds", "threads" (0: all cores)}. Timing needs the
     network's shape only, so the weights are random; where `weights` (a file) are given, the shape is theirs, and the
@@ -31,4 +32,7 @@ def _measured(spec: dict, block: dict, threads: int) -> dict:
     model = build(spec).eval()
     shape = tuple(spec["input"])
     rows = measure(model, shape, batches=tuple(block["batches"]), seconds=block["seconds"], threads=threads)
-    return {"model": spec, **count(model, shape), "rows": rows}
+    cost = count(model, shape)
+    if spec["arch"] == "itracker4":
+        cost["first_fc_params"] = sum(parameter.numel() for parameter in model.first.parameters())
+    return {"model": spec, **cost, "rows": rows}

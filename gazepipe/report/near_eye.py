@@ -13,11 +13,11 @@ from gazepipe.report.markdown import count, interval_text, label, table
 
 MEAN, NONE = "mean", "none"
 ESTIMATORS = {
-    "active_subspace": "active subspace, 99 % of the output's variance",
+    "active_subspace_99": "active subspace, 99 % of the output's variance",
     "participation_ratio": "participation ratio",
-    "pca": "PCA, 99 % of the embedding's variance",
+    "pca_99": "PCA, 99 % of the embedding's variance",
     "two_nn": "TwoNN (intrinsic dimension)",
-    "weights": "singular values of the weights, 99 %",
+    "weights_99": "singular values of the weights, 99 %",
 }
 
 
@@ -193,33 +193,28 @@ def _subjects_text(frame: pd.DataFrame) -> pd.DataFrame:
 def _explanations(block: dict, root: Path) -> list[str]:
     if not block["explained"]:
         return []
-    widths, dimensions = [], {}
+    widths, dimensions = [], {name: {"Effective dimension by": text} for name, text in ESTIMATORS.items()}
     for run in block["explained"]:
-        summary, width, *_ = paths.explanation(str(root), **run)
-        found = read_json(Path(width))
-        widths.append({"Run": _run_name(run), **_width_text(found)})
-        for name, value in read_json(Path(summary))["dimension"].items():
-            dimensions.setdefault(name, {"Effective dimension by": ESTIMATORS.get(name, name)})[_run_name(run)] = (
-                f"{value:.1f}"
-            )
+        folder = Path(paths.explanation(str(root), **run)[0]).parent
+        name = f"{label(run['model'], run['method'])}, seed {run['seed']}"
+        found = read_json(folder / "width.json")
+        widths.append(
+            {
+                "Run": name,
+                "Low rank": str(found["low_rank"]),
+                "Dropped to": str(found["dropped"]),
+                "Full network, validation (px)": f"{found['full_error_px']:.2f}",
+            }
+        )
+        for estimator, value in read_json(folder / "dimension.json")["estimates"].items():
+            dimensions[estimator][name] = f"{value:.1f}"
     folder = Path(paths.explanation(str(root), **block["explained"][0])[0]).parent.relative_to(root)
     return [
         "### How wide must the embedding be?",
-        "The smallest width whose error on the validation subjects, after a short recovery of the head, stays within"
-        f" the tolerance; figures: [error against width]({folder}/width.png), [importance]({folder}/importance.png),"
+        "The smallest width whose error on the validation subjects, after a short recovery of the layers behind the"
+        f" towers, stays within the tolerance. Figures: [error against width]({folder}/width.png),"
+        f" [importance]({folder}/importance.png),"
         f" [sweep]({folder}/sweep.png), [heat maps]({folder}/heatmaps.png), [sanity]({folder}/sanity.png).",
         table(pd.DataFrame(widths)),
         table(pd.DataFrame(dimensions.values())),
     ]
-
-
-def _run_name(run: dict) -> str:
-    return f"{label(run['model'], run['method'])}, seed {run['seed']}"
-
-
-def _width_text(found: dict) -> dict:
-    return {
-        "Low rank": str(found["low_rank"]),
-        "Dropped to": str(found["dropped"]),
-        "Full network, validation (px)": f"{found['full_error_px']:.2f}",
-    }
