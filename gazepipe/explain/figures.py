@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gazepipe.explain.importance import SCORES, rank_correlation, ranking
 from gazepipe.io import atomic
@@ -48,6 +49,7 @@ STYLE = {
     "legend.frameon": False,
 }
 STRONGEST, LONGEST = 8, 24
+SCENE_ASPECT = 1.35
 
 
 def save(figure: Figure, out: Path) -> None:
@@ -124,6 +126,8 @@ def stability_figure(rows: list[dict], top: int, unit: str, out: Path) -> None:
                 continue
             panel.plot([place - 0.25, place + 0.25], [np.mean(values)] * 2, color=colour, lw=2.5)
             panel.annotate(f"{np.mean(values):.2f}", (place + 0.28, np.mean(values)), va="center", size=9.5)
+        if not rows:
+            panel.text(0.5, 0.5, "nothing to compare", transform=panel.transAxes, ha="center", color=FAINT)
         panel.axhline(0, color=PALE, lw=0.8, zorder=0)
         panel.set_xticks(range(len(SCORES)), [LABELS[name].replace(" ", "\n") for name in SCORES])
         panel.set(ylabel=label, xlim=(-0.5, len(SCORES) - 0.2))
@@ -230,10 +234,10 @@ def _locator(axes: Axes, paths: np.ndarray, targets: np.ndarray) -> None:
     """Axes around the paths, y downwards as in the image, and a small map of them among all gaze points."""
     low, high = paths.min(axis=(0, 1)), paths.max(axis=(0, 1))
     middle, half = (low + high) / 2, np.maximum(high - low, 1e-6) * 0.5
-    half = np.maximum(half, half.max() * 0.3) * [1.15, 1.2]
-    axes.set_xlim(middle[0] - half[0], middle[0] + half[0])
-    axes.set_ylim(middle[1] + half[1] * 1.5, middle[1] - half[1])
-    axes.set_aspect("equal", adjustable="datalim")
+    half_height = max(half[0] * 1.15 / SCENE_ASPECT, half[1] * 1.45)
+    axes.set_xlim(middle[0] - SCENE_ASPECT * half_height, middle[0] + SCENE_ASPECT * half_height)
+    axes.set_ylim(middle[1] + half_height * 1.15, middle[1] - half_height * 0.85)
+    axes.set_aspect("equal")
     small = axes.inset_axes((0.015, 0.02, 0.25, 0.2))
     small.scatter(*targets.T, s=2.5, color=FAINT, alpha=0.6, linewidths=0)
     for path in paths:
@@ -252,6 +256,8 @@ def width_figure(
     figure = Figure(figsize=(11.5, 5), dpi=DPI, layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     limit = (1 + tolerance) * full_error
+    errors = [row[column] for row in curve for column in ("before_px", "after_px")] + [full_error]
+    low, high = 0.92 * min(errors), 1.15 * max(errors)
     for panel, (kind, width) in zip(axes, chosen.items(), strict=True):
         rows = [row for row in curve if row["kind"] == kind]
         x = [row["width"] for row in rows]
@@ -267,7 +273,7 @@ def width_figure(
         panel.annotate(
             f"chosen: {width}\n{error:.2f} {unit}",
             (width, error),
-            xytext=(24, 74),
+            xytext=(24, 74 if error < np.sqrt(low * high) else -90),
             textcoords="offset points",
             ha="center",
             weight="bold",
@@ -277,9 +283,8 @@ def width_figure(
         panel.set_title(LABELS[kind].capitalize())
         _plain_ticks(panel, max(x))
         panel.legend(loc="upper right")
-    low, high = axes[0].get_ylim()
-    axes[0].set_ylim(min(low, full_error * 0.85), high)
     axes[0].set_ylabel(f"error on the validation subjects, {unit}")
+    axes[0].set_ylim(low, high)
     _error_ticks(axes[0])
     save(figure, out)
 
@@ -291,8 +296,11 @@ def _plain_ticks(axes: Axes, largest: int) -> None:
 
 
 def _error_ticks(axes: Axes) -> None:
+    """Round numbers on a logarithmic axis, evenly spaced ones where it spans little."""
     low, high = axes.get_ylim()
-    ticks = [base * 10**power for power in range(-4, 5) for base in (1, 2, 3, 5, 7)]
+    ticks = [base * 10.0**power for power in range(-4, 5) for base in (1, 2, 3, 5, 7)]
+    if high < 3 * low:
+        ticks = MaxNLocator(6).tick_values(low, high)
     inside = [tick for tick in ticks if low <= tick <= high]
     axes.set_yticks(inside, [f"{tick:g}" for tick in inside])
     axes.minorticks_off()
