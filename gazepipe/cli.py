@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     profile = stage(_profile, "out", slots=lambda _: 0)
     profile.add_argument("--weights", type=Path, help="weights that tell the network's shape")
     stage(_explain, "weights", "store", "split", "out", slots=lambda args: args.block["threads"])
+    stage(_explain_seeds, "out", slots=_one).add_argument("explanations", type=Path, nargs="+")
     stage(_tables, "out", slots=_one)
     stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
     data = stage(_data, block=False)
@@ -195,6 +196,13 @@ def _explain(args: argparse.Namespace) -> None:
     from gazepipe.explain.stage import explain
 
     explain(args.block, args.weights, args.store, args.split, args.out)
+
+
+def _explain_seeds(args: argparse.Namespace) -> None:
+    """compare the explanations (explain.json) of one network over its seeds"""
+    from gazepipe.explain.stage import stability_over_runs
+
+    stability_over_runs([path.parent for path in args.explanations], args.out)
 
 
 def _tables(args: argparse.Namespace) -> None:

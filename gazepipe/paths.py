@@ -90,6 +90,12 @@ def explanation(root: str, dataset: str, model: str, method: str, fold: str | in
     return [f"{folder}/{name}" for name in EXPLANATION]
 
 
+def seed_comparison(root: str, dataset: str, model: str, method: str, fold: str | int) -> list[str]:
+    """How far the explanations of a network agree over its seeds."""
+    folder = f"{root}/explain/{dataset}/{model}/{method}/fold{fold}/seeds"
+    return [f"{folder}/{name}" for name in ("runs.csv", "runs_dimension.csv", "runs.png")]
+
+
 def training_state(root: str, dataset: str, model: str, method: str, fold: str | int, seed: str | int) -> str:
     """Where a run keeps what it needs to go on after a kill; beside the results, for Snakemake deletes those of a job
     that failed."""

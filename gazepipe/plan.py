@@ -164,6 +164,9 @@ class Plan:
             "threads": self.config.training.threads,
         }
 
+    def _block_explain_seeds(self, dataset: str, model: str, method: str, fold: str) -> dict:
+        return {"seeds": self.config.benchmark.seeds}
+
     def _block_tables(self) -> dict:
         config = self.config
         chosen = config.benchmark
@@ -268,7 +271,7 @@ class Plan:
                 return ("gazepipe.evaluation.predict",)
             case "profile":
                 return ("gazepipe.profiling.stage", self._module_of(wildcards["model"]))
-            case "explain":
+            case "explain" | "explain_seeds":
                 return ("gazepipe.explain.stage", self._module_of(wildcards["model"]))
             case "tables":
                 return ("gazepipe.report.tables",)
@@ -295,6 +298,8 @@ class Plan:
             case "explain", {"dataset": dataset}:
                 data = [Job.of("prepare", dataset=dataset), Job.of("split", dataset=dataset)]
                 return [*data, Job.of("train", **wildcards)]
+            case "explain_seeds", _:
+                return [Job.of("explain", seed=seed, **wildcards) for seed in self.config.benchmark.seeds]
             case "profile", _:
                 shaped = self.shaped_run(**wildcards)
                 return [Job.of("train", **shaped)] if shaped else []
@@ -308,7 +313,7 @@ class Plan:
                 ]
             case "tables", _:
                 sheets = [Job.of("sheet", dataset=dataset) for dataset in self.config.benchmark.datasets]
-                return self.table_jobs() + self.explain_jobs() + sheets
+                return self.table_jobs() + self.explain_jobs() + self.seed_jobs() + sheets
         return []
 
     def parts(self, dataset: str) -> range:
@@ -381,6 +386,13 @@ class Plan:
             for seed in chosen.seeds
         ]
 
+    def seed_jobs(self) -> list[Job]:
+        """The comparison over seeds of every explained network; none with a single seed."""
+        if len(self.config.benchmark.seeds) == 1:
+            return []
+        names = [{name: value for name, value in job.wildcards if name != "seed"} for job in self.explain_jobs()]
+        return list(dict.fromkeys(Job.of("explain_seeds", **wildcards) for wildcards in names))
+
     def outputs(self, job: Job) -> list[str]:
         """Declared result files of a job, the one that others read first."""
         wildcards = dict(job.wildcards)
@@ -406,6 +418,8 @@ class Plan:
                 return [paths.profile(self.root, **wildcards)]
             case "explain":
                 return paths.explanation(self.root, **wildcards)
+            case "explain_seeds":
+                return paths.seed_comparison(self.root, **wildcards)
             case "tables":
                 return paths.tables(self.root, self._tasks())
         raise KeyError(job.stage)

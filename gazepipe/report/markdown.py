@@ -7,7 +7,7 @@ from gazepipe.provenance import machine, versions
 from gazepipe.report import published
 
 METHOD_LABELS = {"base": "", "none": "", "kd": " + KD", "kd_prune": " + KD + Prune"}
-TEXT_COLUMNS = {"Model", "Trained on", "Tested on", "Against", "Run", "Effective dimension by"}
+TEXT_COLUMNS = {"Model", "Trained on", "Tested on", "Against", "Run", "Effective dimension by", "Importance by"}
 REAL_DATA = (
     "*Published by the earlier prototype, measured on **real** Columbia Gaze and MPIIFaceGaze images with other"
     " protocols; shown for orientation, not to be compared with the rows above.*"

@@ -217,4 +217,26 @@ def _explanations(block: dict, root: Path) -> list[str]:
         f" [sweep]({folder}/sweep.png), [heat maps]({folder}/heatmaps.png), [sanity]({folder}/sanity.png).",
         table(pd.DataFrame(widths)),
         table(pd.DataFrame(dimensions.values())),
+        *_sanity(root / folder),
+        *_over_seeds(block, root),
+    ]
+
+
+def _sanity(folder: Path) -> list[str]:
+    """Whether the heat maps say anything about the network, in the words of the explanation."""
+    verdict = read_json(folder / "explain.json")["heat maps"]["sanity"]["verdict"]
+    return [f"Sanity check of the heat maps (weights randomised, Adebayo et al. 2018): {verdict}"] if verdict else []
+
+
+def _over_seeds(block: dict, root: Path) -> list[str]:
+    if len(block["seeds"]) == 1:
+        return []
+    run = {name: value for name, value in block["explained"][0].items() if name != "seed"}
+    runs = pd.read_csv(paths.seed_comparison(str(root), **run)[0])
+    agreement = runs.groupby("importance", sort=False).spectrum.mean()
+    cells = {"Importance by": agreement.index, "Agreement of the sorted shares": agreement.map("{:.3f}".format)}
+    return [
+        "Over seeds the dimensions are others, so their rankings cannot agree; how the importance is spread over them"
+        " can. Mean correlation of the sorted shares between seeds:",
+        table(pd.DataFrame(cells)),
     ]

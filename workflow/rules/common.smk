@@ -72,6 +72,10 @@ def recommended_width(wildcards):
     return [PLAN.outputs(job)[1] for job in PLAN.width_jobs(**wildcards)]
 
 
+def explanations_of_seeds(wildcards):
+    return [PLAN.outputs(job)[0] for job in PLAN.upstream("explain_seeds", **wildcards)]
+
+
 def shaped_weights(wildcards):
     run = PLAN.shaped_run(**wildcards)
     return [f"{paths.run_folder(RESULTS, **run)}/model.safetensors"] if run else []
@@ -87,4 +91,4 @@ def prepared_parts(wildcards):
 
 
 def table_inputs(wildcards):
-    return [PLAN.outputs(job)[0] for job in [*PLAN.table_jobs(), *PLAN.explain_jobs()]]
+    return [PLAN.outputs(job)[0] for job in [*PLAN.table_jobs(), *PLAN.explain_jobs(), *PLAN.seed_jobs()]]

@@ -25,3 +25,26 @@ rule explain:
     shell:
         "gazepipe explain --block {params.block:q} --weights {input.weights} --store {input.store}"
         " --split {input.split} --out $(dirname {output.files[0]}) 2> {log}"
+
+
+rule explain_seeds:
+    """Compare the explanations of one network over its seeds."""
+    input:
+        explanations=explanations_of_seeds,
+    output:
+        files=paths.seed_comparison(RESULTS, "{dataset}", "{model}", "{method}", "{fold}"),
+    log:
+        paths.log(RESULTS, "explain_seeds", "{dataset}", "{model}", "{method}", "{fold}"),
+    benchmark:
+        paths.benchmark(RESULTS, "explain_seeds", "{dataset}", "{model}", "{method}", "{fold}")
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        block=block("explain_seeds"),
+        key=key("explain_seeds"),
+    shell:
+        "gazepipe explain-seeds --block {params.block:q} --out $(dirname {output.files[0]}) {input.explanations} 2> {log}"
