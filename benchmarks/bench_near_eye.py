@@ -12,7 +12,7 @@ from pathlib import Path
 from gazepipe.datasets import near_eye
 from gazepipe.datasets.synthetic import draw
 
-ARGUMENTS = (("subjects", int, 6), ("images", int, 20), ("scale", float, 0.5), ("workers", int, os.cpu_count() or 1))
+ARGUMENTS = (("subjects", int, 8), ("images", int, 40), ("scale", float, 0.5), ("workers", int, os.cpu_count() or 1))
 
 
 def report(name: str, count: int, seconds: float, processor: float) -> None:

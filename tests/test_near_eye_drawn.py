@@ -22,6 +22,7 @@ from gazepipe.datasets.synthetic.near_eye_rig import (
     seat,
     slipped,
 )
+from gazepipe.datasets.synthetic.near_eye_scene import build_room, draw_scene
 from gazepipe.errors import UserError
 from gazepipe.geometry import rotation_matrix
 
@@ -224,6 +225,14 @@ def test_the_drawn_files_hold_the_label_and_show_the_card_there(tmp_path):
         y, x = np.indices(red.shape)
         red &= np.hypot(x - label[0], y - label[1]) < 1 + 30 * 850 / depth
         assert np.argwhere(red).mean(axis=0)[::-1] == pytest.approx(label, abs=0.6)
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.5, -0.9])
+def test_the_room_fills_the_scene_wherever_the_head_turns(samples, yaw):
+    room = build_room(np.random.default_rng(1))
+    scene = draw_scene(room, (0.1, yaw), samples[0].scene, samples[0].target)
+    assert scene.max(axis=2).min() > 0  # black is what nothing covers
+    assert len(np.unique(scene[::8, ::8].reshape(-1, 3), axis=0)) > 8
 
 
 def test_bytes_repeat_whatever_the_number_of_workers_and_follow_the_seed(tmp_path):
