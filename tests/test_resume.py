@@ -61,7 +61,7 @@ RUNS = {
     "plain": block(),
     "averaged": block(ema=0.9),
     "sgd": block(optimizer="sgd", learning_rate=1e-3),
-    "half": block(precision="fp16"),
+    "half": block(precision="fp16", epochs=6),
     "dropout": block(model={**BASE["model"], "arch": "test_resume:forgetful"}),
     "stopped early": block(early_stopping=STOPPING, epochs=4),
     "kd": block(kd=KD),
