@@ -84,7 +84,7 @@ class Training(Block):
     normalise: Literal["store", "training"] = "store"
     threads: Count = 1
     tensorboard: bool = False
-    tag: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
+    tag: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*)?$")] = ""
 
 
 class Model(Block):

@@ -101,6 +101,7 @@ def test_folds_without_a_subject_do_not_exist(raw):
 
 
 def test_skipped_pairs_are_left_out(raw):
+    raw["benchmark"]["datasets"] = ["columbia-drawn"]
     raw["benchmark"] |= {"models": ["resnet18", "simvit"], "methods": ["base", "kd"], "skip": ["simvit/kd"]}
     pairs = [("resnet18", "base"), ("resnet18", "kd"), ("simvit", "base")]
     assert config.networks(config.load(raw)) == pairs

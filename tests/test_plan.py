@@ -60,7 +60,7 @@ TRAINED = {"base", "kd", "kd_prune", "other model", "predict kd", "tables"}
         ("profiling/seconds", 9.0, {"profile", "tables"}),
         ("statistics/seed", 9, {"tables"}),
         ("models/simvit/width", 0.25, set()),
-        ("benchmark/models", ["resnet18"], {"tables"}),
+        ("benchmark/models", ["resnet18", "itracker4"], {"tables"}),
     ],
 )
 def test_a_change_reaches_what_depends_on_it_and_nothing_else(raw, path, value, expected):
@@ -70,13 +70,66 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(raw, path, value, 
 def test_table_jobs_are_the_whole_selection(raw):
     plan = Plan(config.load(raw))
     jobs = plan.table_jobs()
-    chosen = plan.config.benchmark
-    folds = sum(len(config.folds(plan.config, name)) for name in chosen.datasets)
-    networks = len(chosen.models) * len(chosen.methods) * len(chosen.seeds)
-    tests = len(chosen.datasets)
-    assert len(jobs) == len(set(jobs)) == len(chosen.models) + folds * tests * (networks + 1)
+    # Gaze angles: 2 profiles; 2 + 2 folds, each tested on 2 sets by 2 models x 3 methods and by the mean.
+    angles = 2 + 4 * 2 * (2 * 3 + 1)
+    # Near-eye: the full network's profile and the small one's, which its twin shares; 3 methods and the mean.
+    points = 2 + 3 + 1
+    assert len(jobs) == len(set(jobs)) == angles + points
     outputs = [plan.outputs(job)[0] for job in jobs]
     assert len(set(outputs)) == len(outputs)
+    assert [dict(job.wildcards)["method"] for job in plan.explain_jobs()] == ["base"]
+    assert plan.seed_jobs() == []
+
+
+NEAR_EYE = {"dataset": "near-eye-drawn", "model": "itracker4", "fold": "0", "seed": "0"}
+
+
+def near_eye_keys(raw: dict) -> dict[str, str]:
+    plan = Plan(config.load(raw))
+    trained = {name: plan.key("train", method=name, **NEAR_EYE) for name in ("base", "small", "small_scratch")}
+    explained = plan.key("explain", method="base", **NEAR_EYE)
+    return {**trained, "explain": explained, "profile": plan.key("profile", model="itracker4", method="small")}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        # The width comes out of the explanation, and what is shrunk to it out of the width.
+        ("explain/tolerance", 0.1, {"explain", "small", "small_scratch", "profile"}),
+        ("methods/small/shrink/towers", 0.9, {"small", "small_scratch", "profile"}),
+        ("methods/small_scratch/training", {"epochs": 3}, {"small_scratch"}),
+        ("datasets/near-eye-drawn/near_eye", {"gamma": 2.0}, {"base", "explain", "small", "small_scratch", "profile"}),
+        ("patch/width", 96, set()),
+    ],
+)
+def test_a_change_reaches_the_shrunk_networks(raw, path, value, expected):
+    before = near_eye_keys(raw)
+    *parents, last = path.split("/")
+    block = raw
+    for name in parents:
+        block = block.setdefault(name, {})
+    block[last] = value
+    after = near_eye_keys(raw)
+    assert {name for name in before if before[name] != after[name]} == expected
+
+
+def test_a_shrunk_network_is_profiled_by_its_own_weights(raw):
+    plan = Plan(config.load(raw))
+    assert plan.shaped_run("itracker4", "base") is None
+    assert plan.shaped_run("itracker4", "small") == {**NEAR_EYE, "method": "small"}
+    assert plan.network_of("small_scratch") == "small"
+    linked = plan.linked_runs(method="small_scratch", **NEAR_EYE)
+    assert linked == {"shape": {**NEAR_EYE, "method": "small"}}
+
+
+def test_seeds_are_compared_where_there_are_several(raw):
+    raw["benchmark"]["seeds"] = [0, 1]
+    plan = Plan(config.load(raw))
+    (job,) = plan.seed_jobs()
+    assert [dict(each.wildcards)["seed"] for each in plan.upstream("explain_seeds", **dict(job.wildcards))] == [
+        "0",
+        "1",
+    ]
 
 
 def test_a_named_run_has_folders_of_its_own(raw):

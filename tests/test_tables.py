@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gazepipe import config
+from gazepipe import config, paths
 from gazepipe.errors import UserError
 from gazepipe.io import write_json
 from gazepipe.plan import Plan
@@ -17,7 +17,8 @@ OFFSET_DEG = {("mean", "none"): 9.0, ("resnet18", "base"): 4.0, ("resnet18", "kd
 def results(repository, tmp_path):
     """Predictions whose pitch is off by a known angle: an error of offset + fold + subject + (4 across data sets)."""
     raw = config.read(repository / "config.yaml")
-    raw["benchmark"] |= {"models": ["resnet18"], "methods": ["base", "kd"], "seeds": [0, 1]}
+    chosen = {"datasets": ["columbia-drawn", "mpiifacegaze-drawn"], "models": ["resnet18"]}
+    raw["benchmark"] |= {**chosen, "methods": ["base", "kd"], "seeds": [0, 1]}
     raw["benchmark"]["folds"] = {"columbia-drawn": [0, 1], "mpiifacegaze-drawn": [0, 1, 2]}
     plan = Plan(config.load(raw))
     plan.root = str(tmp_path / "results")
@@ -119,3 +120,83 @@ def test_a_damaged_prediction_is_named(results):
     with pytest.raises(UserError, match=plan.outputs(job)[0]):
         tables.write_tables(plan.block("tables"), out)
     assert not out.exists()
+
+
+OFFSET_PX = {"none": 100.0, "base": 10.0, "small": 12.0, "small_scratch": 15.0}
+
+
+@pytest.fixture
+def near_eye_results(repository, tmp_path):
+    """Gaze points that are off to the right by a known distance: offset + 2 * seed + subject, and 4 px more in one of
+    three images."""
+    raw = config.read(repository / "config.yaml")
+    raw["benchmark"] = {**raw["benchmark"], "datasets": ["near-eye-drawn"], "models": ["itracker4"], "seeds": [0, 1]}
+    raw["benchmark"]["folds"] = {}
+    plan = Plan(config.load(raw))
+    plan.root = str(tmp_path / "results")
+    for job in plan.table_jobs():
+        names = dict(job.wildcards)
+        if job.stage == "profile":
+            rows = [{"runtime": "eager", "batch": b, "images_per_second": 50.0, "latency_ms": 20.0 * b} for b in (8, 1)]
+            size = {"model": {}, "params": 500_000, "first_fc_params": 160_000, "macs": 270_000_000, "rows": rows}
+            write_json(plan.outputs(job)[0], {"sizes": {"run": size}, "threads": 2, "machine": {"cpu": "a cpu"}})
+            continue
+        offset = OFFSET_PX[names.get("method", "none")] + 2 * int(names["seed"])
+        points = [(f"test-0{n}", 600.0 + i, 400.0, offset + n + 4 * (i == 2)) for n in (1, 2) for i in range(3)]
+        frame = pd.DataFrame(points, columns=["subject", "x", "y", "off"])
+        frame = frame.assign(x_pred=frame.x + frame.off, y_pred=frame.y).drop(columns="off")
+        Path(plan.outputs(job)[0]).parent.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(plan.outputs(job)[0], index=False)
+    for method in ("base", "small", "small_scratch"):
+        folder = Path(paths.run_folder(plan.root, "near-eye-drawn", "itracker4", method, 0, 0))
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"x" * 2048)
+    for job in plan.explain_jobs():
+        folder = Path(plan.outputs(job)[0]).parent
+        sanity = {"verdict": "the maps of every method change"}
+        write_json(folder / "explain.json", {"heat maps": {"sanity": sanity}})
+        write_json(folder / "width.json", {"low_rank": 6, "dropped": 12, "full_error_px": 11.5})
+        write_json(folder / "dimension.json", {"estimates": {"active_subspace_99": 3, "pca_99": 20}})
+    for job in plan.seed_jobs():
+        path = Path(plan.outputs(job)[0])
+        path.parent.mkdir(parents=True)
+        path.write_text("importance,a,b,spectrum\ntaylor,x,y,0.75\n")
+    return plan, tmp_path / "results" / "tables.md"
+
+
+def test_near_eye_numbers_against_a_closed_form(near_eye_results):
+    plan, out = near_eye_results
+    tables.write_tables(plan.block("tables"), out)
+    assert {path.name for path in (out.parent / "tables").iterdir()} == {f"{n}.csv" for n in paths.TABLES["point"]}
+    networks = pd.read_csv(out.parent / "tables/near_eye.csv", keep_default_na=False, na_values=[""])
+    small = row(networks, method="small")
+    # Subjects 1 and 2, seeds 0 and 2 px more, a third of the images 4 px more.
+    assert small.error_px == pytest.approx(12 + 1.5 + 1 + 4 / 3, abs=1e-3)
+    assert small.median_px == pytest.approx(
+        np.median([12 + n + 2 * s + 4 * i for n in (1, 2) for s in (0, 1) for i in (0, 0, 1)])
+    )
+    assert small.seed_std_px == pytest.approx(np.sqrt(2), abs=1e-3)
+    assert (small.file_kb, small.latency_ms, small.first_fc_params) == (2.0, 20.0, 160_000)
+    mean = row(networks, model="mean")
+    assert mean.error_px == pytest.approx(100 + 1.5 + 4 / 3, abs=1e-3)
+    assert np.isnan(mean.params)
+    subjects = pd.read_csv(out.parent / "tables/near_eye_subjects.csv")
+    assert row(subjects, method="base", subject="test-02").error_px == pytest.approx(10 + 2 + 1 + 4 / 3, abs=1e-3)
+    pairs = pd.read_csv(out.parent / "tables/near_eye_comparisons.csv")
+    base = 10 + 1.5 + 1 + 4 / 3
+    assert row(pairs, method="small", baseline="base").difference_percent == pytest.approx(100 * 2 / base, abs=1e-3)
+    against = row(pairs, method="small", baseline="small_scratch").difference_percent
+    assert against == pytest.approx(100 * -3 / (base + 5), abs=1e-3)
+
+
+def test_the_near_eye_page_shows_what_the_explanation_says(near_eye_results):
+    plan, out = near_eye_results
+    tables.write_tables(plan.block("tables"), out)
+    page = out.read_text()
+    for text in ("| itracker4 + small ", "| *predict the mean* ", "500.00 k", "160.00 k", "0.750"):
+        assert text in page
+    lines = [line for line in page.splitlines() if line.startswith("| itracker4, seed 1")]
+    assert [cell.strip() for cell in lines[0].split("|")[2:5]] == ["6", "12", "11.50"]
+    assert "the maps of every method change" in page
+    for link in ("width.png", "heatmaps.png"):
+        assert f"explain/near-eye-drawn/itracker4/base/fold0/seed0/{link}" in page

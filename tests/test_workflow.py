@@ -15,6 +15,7 @@ pytestmark = pytest.mark.workflow
 TINY = """
 run: ""
 benchmark:
+  datasets: [columbia-drawn, mpiifacegaze-drawn]
   models: [resnet18]
   methods: [base, kd, kd_prune]
   folds: {columbia-drawn: [1], mpiifacegaze-drawn: [0]}
