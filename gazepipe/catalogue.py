@@ -29,6 +29,8 @@ BINS, BAR_WIDTH = 12, 40
 SHOWN_FAULTS = 20
 FEWEST_IMAGES = 10
 LEAST_CONTRAST = 3.0  # grey levels, standard deviation: below it nothing can be seen
+LEAST_SPREAD_PX = 5.0
+NEAR_EYE_PATCH = {"kind": "near-eye", "height": 288, "width": 360}
 LEAST_SPREAD_DEG = 0.5
 WIDEST_DEG = 70.0
 
@@ -197,14 +199,12 @@ def _prepared_facts(config: Config, name: str, store: Store) -> Iterator[str]:
     counts = sorted(Counter(store.subject.tolist()).values())
     kind = "days" if config.datasets[name].split.by == "day" else "subjects"
     yield f"  {len(store)} images of {len(counts)} {kind}, {counts[0]} to {counts[-1]} each"
-    for table, words in ((store.target, ("gaze pitch", "gaze yaw")), (store.head_pose, ("head pitch", "head yaw"))):
-        for column, word in enumerate(words):
-            degrees = np.degrees(table[:, column])
-            if not degrees.any():
-                yield f"\n  {word}: not known"
-                continue
-            yield f"\n  {word}: mean {degrees.mean():.1f}, standard deviation {degrees.std():.1f}, in degrees"
-            yield from histogram(degrees)
+    for word, values, unit in _labels(store):
+        if not values.any():
+            yield f"\n  {word}: not known"
+            continue
+        yield f"\n  {word}: mean {values.mean():.1f}, standard deviation {values.std():.1f}, in {unit}"
+        yield from histogram(values)
     root = paths.results_root(config.run)
     rejected = Path(paths.rejected(root, name))
     if rejected.exists():
@@ -212,6 +212,15 @@ def _prepared_facts(config: Config, name: str, store: Store) -> Iterator[str]:
         yield f"\n  {count} images could not be used: {rejected}"
     sheet = Path(paths.sheet(root, name))
     yield f"  sample pictures: {sheet}" + ("" if sheet.exists() else f" (snakemake --cores 2 -- {sheet})")
+
+
+def _labels(store: Store) -> Iterator[tuple[str, np.ndarray, str]]:
+    """Word, numbers and unit of each column of labels."""
+    if store.attrs["units"] == "px":
+        yield from ((f"gaze {'xy'[column]}", store.target[:, column], "scene pixels") for column in (0, 1))
+        return
+    for what, table in (("gaze", store.target), ("head", store.head_pose)):
+        yield from ((f"{what} {word}", np.degrees(table[:, k]), "degrees") for k, word in enumerate(("pitch", "yaw")))
 
 
 def histogram(values: np.ndarray) -> Iterator[str]:
@@ -238,7 +247,11 @@ def _native_folder(config: Config, name: str) -> Path:
 
 
 def _patch(config: Config, entry: Dataset) -> dict:
-    """The configuration's patch, or, for a layout that it does not go with, the layout's own."""
+    """The data set's patch or the configuration's, or, for a layout that it does not go with, the layout's own."""
+    if entry.patch:
+        return entry.patch.model_dump()
+    if entry.task == "point":
+        return NEAR_EYE_PATCH
     if (config.patch.kind == "eye") == (entry.layout in EYE_LAYOUTS) or entry.manifest:
         return config.patch.model_dump()
     eye = {"kind": "eye", "height": EYE_HEIGHT_PX, "width": EYE_WIDTH_PX}
@@ -269,8 +282,13 @@ def _subject_problems(subject: str, prepared: Prepared) -> Iterator[str]:
 
 
 def _label_problems(entry: Dataset, target: np.ndarray) -> Iterator[str]:
-    """Of all labels [n, 2] rad together: what the single ones do not show."""
+    """Of all labels [n, 2] (rad or px) together: what the single ones do not show."""
     if len(target) < FEWEST_IMAGES:
+        return
+    if entry.task == "point":
+        for axis, spread in zip("xy", target.std(axis=0), strict=True):
+            if spread < LEAST_SPREAD_PX:
+                yield f"gaze {axis} hardly varies: {spread:.2f} px standard deviation"
         return
     degrees = np.degrees(target)
     for column, word in enumerate(("pitch", "yaw")):

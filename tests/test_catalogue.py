@@ -173,3 +173,24 @@ def test_a_layout_that_the_patch_does_not_go_with_is_checked_with_its_own(place)
 def test_an_overlay_that_is_missing_is_named(place):
     with pytest.raises(UserError, match=r"none\.yaml: cannot be read"):
         catalogue.load(["none.yaml"])
+
+
+def test_gaze_points_are_counted_and_judged_in_pixels(tmp_path):
+    from gazepipe.datasets.store import open_store, write_store
+
+    target = np.column_stack([np.linspace(300, 900, 24), np.full(24, 400.0)])
+    batch = {
+        "image": np.random.default_rng(0).integers(0, 256, (24, 4, 8, 8), np.uint8),
+        "target": target,
+        "head_pose": np.zeros((24, 2)),
+        "subject": "train-01",
+        "frame": [f"{row:04d}" for row in range(24)],
+    }
+    patch = {"kind": "near-eye", "height": 8, "width": 8}
+    attrs = {"dataset": "d", "patch": patch, "source": "none", "task": "gaze point", "units": "px"}
+    write_store(tmp_path / "d.h5", [batch], {**attrs, "target_scale": [1280.0, 1280.0]})
+    words = [(word, unit) for word, _, unit in catalogue._labels(open_store(tmp_path / "d.h5"))]
+    assert words == [("gaze x", "scene pixels"), ("gaze y", "scene pixels")]
+    entry = catalogue.load([]).datasets["near-eye-drawn"]
+    assert list(catalogue._label_problems(entry, target)) == ["gaze y hardly varies: 0.00 px standard deviation"]
+    assert catalogue._patch(catalogue.load([]), entry) == {"kind": "near-eye", "height": 288, "width": 360}
