@@ -66,7 +66,7 @@ def test_list_names_every_data_set_of_the_catalogue(place, capsys):
     status, out, _ = run(capsys, "list")
     assert status == 0
     rows = {line.lstrip("* ").split()[0]: line for line in out.splitlines()}
-    assert set(rows) == {"name", "columbia-drawn", "mpiifacegaze-drawn", "own", "faces", "loaded"}
+    assert set(rows) == {"name", "columbia-drawn", "mpiifacegaze-drawn", "near-eye-drawn", "own", "faces", "loaded"}
     assert rows["columbia-drawn"].startswith("*")
     for part in ("manifest", "path", "CC0", "there"):
         assert part in rows["own"]
