@@ -84,11 +84,35 @@ def _parser() -> argparse.ArgumentParser:
     stage(_explain_seeds, "out", slots=_one).add_argument("explanations", type=Path, nargs="+")
     stage(_tables, "out", slots=_one)
     stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
+    video = stage(_near_eye_video, slots=_one, block=False)
+    video.add_argument("weights", metavar="RUN", type=Path, help="folder of a near-eye run, or its model.safetensors")
+    video.add_argument("subject", metavar="SUBJECT", help="a subject of the data set, such as test-19")
+    video.add_argument("--output", type=Path, help="MP4 to write (SUBJECT.mp4)")
+    video.add_argument("--frames", type=_count, help="stop after so many frames")
+    video.add_argument("--rate", type=_rate, default=12.0, help="frames per second (12)")
+    video.add_argument("--store", type=Path, help="store of the data set, where it is not in the run's results")
+    video.add_argument("--receipt", type=Path, help="receipt of the data set, where it is not in the run's project")
     data = stage(_data, block=False)
     data.add_argument("action", choices=["list", "show", "check"])
     data.add_argument("name", nargs="?", help="a data set of the catalogue: for show and check")
     data.add_argument("--configfile", type=Path, nargs="+", default=[], help="on top of config.yaml, as for snakemake")
     return parser
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0 and up to 1000")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
 
 
 def _one(_: argparse.Namespace) -> int:
@@ -217,6 +241,20 @@ def _errors(args: argparse.Namespace) -> None:
     from gazepipe.evaluation.metrics import format_errors
 
     print(format_errors(args.file))
+
+
+def _near_eye_video(args: argparse.Namespace) -> None:
+    """draw what a near-eye network sees of a subject, its gaze point, the true one, and the error, as a video"""
+    from gazepipe.explain.video import near_eye_video
+    from gazepipe.paths import data_of_run
+
+    weights = args.weights if args.weights.suffix == ".safetensors" else args.weights / "model.safetensors"
+    found = data_of_run(weights.parent) or (None, None)
+    store, receipt = args.store or found[0], args.receipt or found[1]
+    if store is None or receipt is None:
+        raise UserError(f"{args.weights}: is in no folder results/runs/DATASET/...; give --store and --receipt")
+    out = args.output or Path(f"{args.subject}.mp4")
+    print(near_eye_video(weights, store, receipt, args.subject, out, args.frames, args.rate))
 
 
 def _data(args: argparse.Namespace) -> None:

@@ -3,6 +3,8 @@
 Every argument may also be a Snakemake wildcard such as "{fold}".
 """
 
+from pathlib import Path
+
 WILDCARDS = ("dataset", "model", "method", "fold", "seed", "test", "part")
 TABLES = {
     "angles": ("benchmark", "cross_dataset", "efficiency", "efficiency_run_size", "comparisons"),
@@ -72,6 +74,18 @@ def split(root: str, dataset: str) -> str:
 def run_folder(root: str, dataset: str, model: str, method: str, fold: str | int, seed: str | int) -> str:
     """Folder of one trained network."""
     return f"{root}/runs/{dataset}/{model}/{method}/fold{fold}/seed{seed}"
+
+
+def data_of_run(folder: Path) -> tuple[Path, Path] | None:
+    """Store and receipt of the data set of a run whose `run_folder` is `folder`; None where it is none of that form."""
+    parents = folder.absolute().parents
+    if len(parents) < 8 or parents[4].name != "runs":
+        return None
+    dataset, root = parents[3].name, parents[5]
+    project, run = (root.parent, "") if root.name == "results" else (root.parents[1], root.name)
+    if root != project / results_root(run):
+        return None
+    return Path(store(str(root), dataset)), project / receipt(run, dataset)
 
 
 def prediction(root: str, dataset: str, model: str, method: str, fold: str | int, seed: str | int, test: str) -> str:
