@@ -315,9 +315,10 @@ def runs_figure(spectra: dict[str, dict[str, np.ndarray]], out: Path) -> None:
         for colour, (run, scores) in zip(COLOURS * len(spectra), spectra.items(), strict=False):
             held = 100 * np.cumsum(np.sort(scores[name])[::-1])
             panel.plot(np.arange(1, len(held) + 1), held, color=colour, lw=1.6, label=run)
-        panel.set(xscale="log", ylim=(0, 103), xlabel="most important dimensions")
-        panel.set_title(LABELS[name])
+        panel.set(xscale="log", ylim=(0, 103))
+        panel.set_title(LABELS[name], fontsize="medium")
         _plain_ticks(panel, len(held))
+    figure.supxlabel("most important dimensions", fontsize="medium")
     axes[0].set_ylabel("importance they hold, %")
     axes[-1].legend(loc="lower right")
     save(figure, out)

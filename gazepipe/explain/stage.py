@@ -324,7 +324,9 @@ def stability_over_runs(folders: list[Path], out: Path) -> list[dict]:
         _write_csv(pd.DataFrame(rows), folder / "runs.csv")
         estimates = [{"run": run, **read_json(Path(run) / "dimension.json")["estimates"]} for run in scores]
         _write_csv(pd.DataFrame(estimates), folder / "runs_dimension.csv")
-        figures.runs_figure(scores, folder / "runs.png")
+        names = [Path(run).name for run in scores]
+        shown = scores if len(set(names)) < len(names) else dict(zip(names, scores.values(), strict=True))
+        figures.runs_figure(shown, folder / "runs.png")
     return rows
 
 
