@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--state", type=Path, help="where to keep what is needed to go on after a kill")
     train.add_argument("--key", default="", help="key of the job: a state of another key is not used")
     train.add_argument("--source", default="", help="source fingerprint, for the record")
-    stage(_predict, "weights", "store", "split", "out", slots=lambda args: args.block["threads"])
+    predict = stage(_predict, block=False, slots=lambda args: args.block["threads"] if args.block else None)
+    _predict_arguments(predict)
     stage(_predict_mean, "train-store", "split", "store", "out", slots=_one)
     # All slots: nothing else computes while a network is timed.
     profile = stage(_profile, "out", slots=lambda _: 0)
@@ -83,11 +84,57 @@ def _parser() -> argparse.ArgumentParser:
     stage(_explain, "weights", "store", "split", "out", slots=lambda args: args.block["threads"])
     stage(_tables, "out", slots=_one)
     stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
+    video = stage(_video, block=False)
+    _deployed_arguments(video)
+    video.add_argument("input", help="a video file, a folder of images, or a camera's number")
+    video.add_argument("--output", type=Path, help="MP4 with the faces and their gaze drawn in")
+    video.add_argument("--csv", type=Path, help="table of every face in every frame")
+    video.add_argument("--smooth", action="store_true", help="steady the gaze with a One-Euro filter")
+    video.add_argument("--show", action="store_true", help="open a window, where there is a display")
+    video.add_argument("--rate", type=_rate, help="frames per second of a folder of images (25)")
+    video.add_argument("--frames", type=_count, help="stop after so many frames")
     data = stage(_data, block=False)
     data.add_argument("action", choices=["list", "show", "check"])
     data.add_argument("name", nargs="?", help="a data set of the catalogue: for show and check")
     data.add_argument("--configfile", type=Path, nargs="+", default=[], help="on top of config.yaml, as for snakemake")
     return parser
+
+
+PREDICT_FILES = ("weights", "store", "split", "out")
+
+
+def _predict_arguments(predict: argparse.ArgumentParser) -> None:
+    """`gazepipe predict IMAGE --bundle DIR` for a person; without an image it is the stage of the workflow."""
+    predict.add_argument("image", type=Path, nargs="?", help="JPEG or PNG: print its faces and their gaze as JSON")
+    _deployed_arguments(predict, required=False)
+    predict.add_argument("--block", type=_json, help="without IMAGE: the stage's configuration, as JSON")
+    for file in PREDICT_FILES:
+        predict.add_argument(f"--{file}", type=Path, help="without IMAGE: a file of the stage")
+    predict.set_defaults(error=predict.error)
+
+
+def _deployed_arguments(command: argparse.ArgumentParser, required: bool = True) -> None:
+    command.add_argument("--bundle", type=Path, required=required, help="folder of an exported network")
+    command.add_argument("--runtime", choices=["openvino", "onnxruntime"], default="openvino")
+    command.add_argument("--int8", action="store_true", help="the network in whole numbers")
+    command.add_argument("--focal", type=float, help="focal length in pixels (the picture's longer side)")
+    command.add_argument("--camera", metavar="FX,FY,CX,CY", help="intrinsics in pixels")
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0 and up to 1000")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
 
 
 def _one(_: argparse.Namespace) -> int:
@@ -170,10 +217,26 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    """predict one data set with one trained network"""
+    """tell the gaze in an image as JSON; as a stage, predict one data set with one trained network"""
+    if args.image is not None:
+        _look(args)
+        return
+    missing = [name for name in ("block", *PREDICT_FILES) if getattr(args, name) is None]
+    if missing:
+        args.error(f"give an image, or, for the stage, --{', --'.join(missing)}")
     from gazepipe.evaluation.predict import predict
 
     predict(args.block, args.weights, args.store, args.split, args.out)
+
+
+def _look(args: argparse.Namespace) -> None:
+    if args.bundle is None:
+        args.error("--bundle: needed to look at an image")
+    from gazepipe.deploy.gaze import given_camera
+    from gazepipe.deploy.image import look_at_image
+
+    camera = given_camera(args.focal, args.camera)
+    print(json.dumps(look_at_image(args.image, args.bundle, args.runtime, args.int8, camera), indent=2))
 
 
 def _predict_mean(args: argparse.Namespace) -> None:
@@ -209,6 +272,25 @@ def _errors(args: argparse.Namespace) -> None:
     from gazepipe.evaluation.metrics import format_errors
 
     print(format_errors(args.file))
+
+
+def _video(args: argparse.Namespace) -> None:
+    """draw the gaze of all faces into a video, a folder of images, or what a camera sees"""
+    from gazepipe.deploy.gaze import given_camera
+    from gazepipe.deploy.video import Options, run_video
+
+    options = Options(
+        output=args.output,
+        csv=args.csv,
+        runtime=args.runtime,
+        int8=args.int8,
+        camera=given_camera(args.focal, args.camera),
+        smooth=args.smooth,
+        show=args.show,
+        rate=args.rate,
+        frames=args.frames,
+    )
+    print(run_video(args.input, args.bundle, options))
 
 
 def _data(args: argparse.Namespace) -> None:
