@@ -67,7 +67,7 @@ def draw_panel(image_bgr: np.ndarray, lines: list[str]) -> None:
     scale = max(image_bgr.shape[:2]) / 1280
     width = round(max(cv2.getTextSize(line, FONT, 0.5 * scale, 1)[0][0] for line in lines) + 24 * scale)
     height = round((22 * len(lines) + 14) * scale)
-    field = image_bgr[:height, :width]
+    field = image_bgr[: max(1, height), : max(1, width)]
     field[:] = cv2.addWeighted(field, 0.35, np.full_like(field, DARK), 0.65, 0)
     for row, line in enumerate(lines):
         at = (round(12 * scale), round((24 + 22 * row) * scale))

@@ -78,7 +78,7 @@ def _folder(folder: Path, rate: float) -> Frames:
 
 
 def _camera(number: int) -> Frames:
-    cv2.setLogLevel(0)  # it would say the same in its own words
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would say the same in its own words
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
         raise UserError(f"{number}: no camera of this number can be opened; plug it in, or give a file")
@@ -146,27 +146,40 @@ def _av_file(path: Path) -> Frames:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     rate = float(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
-    named, slack = stream.frames, 0.0
-    if not named and len(container.streams) == 1 and container.duration:
-        named, slack = round(container.duration / av.time_base * rate), MISSED_SECONDS * rate
-    frames = Frames(str(path), rate, named or None)
+    counted = stream.frames
+    # Where the container does not count frames, and nothing but them makes up its length, that tells what is missing.
+    alone = not counted and len(container.streams) == 1
+    seconds = container.duration / av.time_base if alone and container.duration else 0.0
+    frames = Frames(str(path), rate, counted or round(seconds * rate) or None)
 
     def pictures() -> Iterator[tuple[int, float, np.ndarray]]:
         number = packets = 0
-        first_s = None
+        first_s, end_s = None, 0.0
         with container:
             for packet in _packets(container.demux(stream), frames):
                 packets += packet.size > 0
+                end_s = max(end_s, _end_s(packet))
                 for frame in _decoded(packet, frames):
                     time_s = number / rate if frame.time is None else float(frame.time)
                     first_s = time_s if first_s is None else first_s
                     yield number + frames.skipped, time_s - first_s, _bgr(frame)
                     number += 1
-        if packets < named - slack or frames.ended_early:
-            frames.ended_early = f"ends after {packets} of {named or 'its'} frames{frames.ended_early}; copy it again"
+        if packets < counted:
+            frames.ended_early = f"ends after {packets} of {counted} frames; copy it again"
+        elif end_s - (first_s or 0.0) < seconds - MISSED_SECONDS:
+            frames.ended_early = f"ends after {end_s:.1f} of {seconds:.1f} s; copy it again"
+        elif frames.ended_early:
+            frames.ended_early = f"ends after {packets} frames ({frames.ended_early}); copy it again"
 
     frames._frames = pictures()
     return frames
+
+
+def _end_s(packet) -> float:
+    """When the picture of an `av.Packet` ends, in s of the file's clock; 0 where that is not said."""
+    if packet.pts is None:
+        return 0.0
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
 
 
 def _packets(demuxed: Iterator, frames: Frames) -> Iterator:
@@ -176,7 +189,7 @@ def _packets(demuxed: Iterator, frames: Frames) -> Iterator:
     try:
         yield from demuxed
     except av.error.FFmpegError as error:
-        frames.ended_early = f" ({error.strerror})"
+        frames.ended_early = error.strerror
 
 
 def _decoded(packet, frames: Frames) -> list:

@@ -28,10 +28,12 @@ class Sink(Protocol):
     def __call__(self, image_bgr: np.ndarray, time_s: float) -> None: ...
 
 
-def check_output(path: Path | None) -> None:
-    """UserError where a video cannot be written under this name, before any work is done."""
+def check_output(path: Path | None, source: str) -> None:
+    """UserError where a video of `source` cannot be written under this name, before any work is done."""
     if path is None:
         return
+    if path.resolve() == Path(source).resolve():
+        raise UserError(f"{path}: is the input; write to another name")
     if path.suffix.lower() != ".mp4":
         raise UserError(f"{path}: only MP4 is written; end the name in .mp4")
     try:

@@ -65,7 +65,7 @@ def run_video(source: str, bundle_folder: Path, options: Options) -> str:
     Returns a report of some lines: rate, times of the stages, faces, jitter. Raises UserError for bad input; where the
     file is cut short or shows no face that is raised at the end, when all that could be read has been written.
     """
-    check_output(options.output)
+    check_output(options.output, source)
     bundle = load_bundle(bundle_folder)
     network = load_network(bundle, options.runtime, options.int8)
     frames = open_frames(source, options.rate)
@@ -264,10 +264,14 @@ def _report(
 ) -> str:
     count = outcome.frames
     sizes = ", ".join(f"{width}x{height}" for width, height in outcome.sizes)
-    stages = ", ".join(f"{name} {clock.wall_ms[name] / count:.1f}" for name in STAGES if clock.wall_ms[name])
+    stages = ", ".join(
+        f"{name} {clock.wall_ms[name] / count:.1f} ({clock.cpu_ms[name] / count:.1f})"
+        for name in STAGES
+        if clock.wall_ms[name]
+    )
     lines = [
         f"{frames.name}: {count} frames of {sizes}, {count / seconds:.1f} frames/s",
-        f"ms a frame: {stages} (side by side); CPU {1000 * cpu_seconds / count:.1f}",
+        f"ms a frame (CPU): {stages}, side by side; CPU of all threads {1000 * cpu_seconds / count:.1f}",
         f"faces: {len(outcome.raw)}, in {outcome.with_face} frames; the detector looked at {tracker.detections} frames",
         _jitter_line("jitter", outcome.raw.values()),
     ]
