@@ -2,19 +2,21 @@
 
 import textwrap
 
+from gazepipe.deploy.quantise import TUNED
+
 UNIT = {"rad": "degrees", "px": "pixels"}
 RUNTIME = {"eager": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 DRAWN_LIMIT = (
-    "It was trained and tested on drawn images. What it sees in photographs of people, nobody has measured: train it on "
-    "real data before you rely on it."
+    "It was trained and tested on drawn images. What it sees in photographs of people, nobody has measured: train it "
+    "on real data before you rely on it."
 )
 REAL_LIMIT = "Errors are those of people who were not in its training set, recorded as the data set was, and not wider."
 LIMITS = (
-    "It sees one grayscale patch, cut out and normalised as `preprocess.json` says. Another cut, size or brightness scale "
-    "gives a number, and a wrong one.",
+    "It sees grayscale patches, cut out and normalised as `preprocess.json` says. Another cut, size or brightness "
+    "scale gives a number, and a wrong one.",
     "It always answers: it has no notion of a closed eye, of a hidden face, or of doubt.",
-    "int8 on ONNX Runtime needs a processor with VNNI (or its like): without, sums of products may overflow, and errors "
-    "are not those below.",
+    "int8 on ONNX Runtime needs a processor with VNNI or its like: without, sums of products may overflow, and errors "
+    "are not those above.",
     "Do not infer from it who a person is, or what a person feels or intends.",
 )
 
@@ -43,8 +45,8 @@ def _what(about: dict, content: dict) -> str:
     return _wrapped(
         f"The network `{about['model']}`, method `{about['method']}`: from {seen} of {height} x {width} px (the patch "
         f"`{patch}`) to {content['task']}: {content['output']}. Geometry: {content['geometry']}. It sees "
-        f"(pixel / 255 - {content['mean']:g}) / {content['std']:g}, as f32 [batch, {views}, {height}, {width}], under the "
-        "name `image`, and answers `gaze` [batch, 2]."
+        f"(pixel / 255 - {content['mean']:g}) / {content['std']:g}, as f32 [batch, {views}, {height}, {width}], under "
+        "the name `image`, and answers `gaze` [batch, 2]."
     )
 
 
@@ -52,9 +54,9 @@ def _trained_on(block: dict, content: dict) -> str:
     calibration = content["calibration"]
     kind = "drawn images" if block["about"]["drawn"] else "recorded images"
     return _wrapped(
-        f"Data set `{block['about']['dataset']}` ({kind}), training subjects of fold {block['fold']}, seed {block['seed']}. "
-        f"The ranges of int8 come from {calibration['samples']} samples of {len(calibration['subjects'])} of these "
-        "subjects."
+        f"Data set `{block['about']['dataset']}` ({kind}), training subjects of fold {block['fold']}, seed "
+        f"{block['seed']}. The ranges of int8 come from {calibration['samples']} samples of "
+        f"{len(calibration['subjects'])} of these subjects."
     )
 
 
@@ -86,16 +88,24 @@ def _error(content: dict) -> str:
 def _int8(block: dict, content: dict) -> str:
     head = ["runtime", "what is in int8", "validation error", "loss"]
     rows = [
-        [RUNTIME[runtime], one["recipe"], f"{one['validation_error']:.3f}", f"{100 * one['loss']:+.2f} %"]
+        [
+            RUNTIME[runtime],
+            one["recipe"] + (" (kept)" if one["kept"] else ""),
+            f"{one['validation_error']:.3f}",
+            f"{100 * one['loss']:+.2f} %",
+        ]
         for runtime, tried in content["quantisation"].items()
         for one in tried
     ]
-    worst = max(min(one["loss"] for one in tried) for tried in content["quantisation"].values())
-    missed = "" if worst <= block["tolerance"] else " **The best that was found loses more.**"
+    kept = [one for tried in content["quantisation"].values() for one in tried if one["kept"]]
     text = (
-        "Activations u8, weights s8 per output channel. Tried in this order on the validation subjects, until one loses "
-        f"at most {100 * block['tolerance']:g} %; else the best is kept.{missed}"
+        "Activations u8, weights s8 per output channel. Tried in this order on the validation subjects, until one "
+        f"loses at most {100 * block['tolerance']:g} %; else the best is kept."
     )
+    if max(one["loss"] for one in kept) > block["tolerance"]:
+        text += " **The best that was found loses more.**"
+    if any(one["recipe"].startswith(TUNED) for one in kept):
+        text += " A fine-tuned network was trained for longer than the one in fp32, and may be the better for it."
     return f"{_wrapped(text)}\n\n{_table(head, rows)}"
 
 

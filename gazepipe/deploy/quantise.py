@@ -55,6 +55,7 @@ RECIPES = (EVERYTHING, LAYERS_ONLY, HEAD_KEPT, ENDS_KEPT)
 """Fastest first, which is also the order of rising accuracy, as a rule."""
 TUNED_RECIPES = (LAYERS_ONLY, ENDS_KEPT)
 """What is tried again with a fine-tuned network."""
+TUNED = "fine-tuned, "
 
 
 def calibration_samples(train: Samples, count: int, seed: int) -> Samples:

@@ -29,6 +29,7 @@ from gazepipe.deploy.export import (
 )
 from gazepipe.deploy.quantise import (
     RECIPES,
+    TUNED,
     TUNED_RECIPES,
     Attempt,
     Recipe,
@@ -109,7 +110,7 @@ def export(block: dict, weights: Path, store: Path, split: Path, predicted: Path
     calibration = calibration_samples(trained.samples["train"], block["calibration"], block["seed"])
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        attempts = write_models(block, trained, calibration, work)
+        attempts, history = write_models(block, trained, calibration, work)
         table, subjects = measured(block, trained, weights, work, attempts, reference)
         content = {
             **_description(opened, trained),
@@ -118,7 +119,8 @@ def export(block: dict, weights: Path, store: Path, split: Path, predicted: Path
                 "samples": len(calibration),
                 "seed": block["seed"],
             },
-            "quantisation": {runtime: [_record(one) for one in tried] for runtime, (_, tried) in attempts.items()},
+            "quantisation": {runtime: _records(*found) for runtime, found in attempts.items()},
+            "fine_tuning": history,
             "error": table.to_dict("records"),
             "cost": count(trained.model, tuple(trained.model.input_shape)),
             "licence": block["about"]["licence"],
@@ -145,11 +147,13 @@ def open_trained(block: dict, weights: Path, store: Store, split: Path) -> Train
     return Trained(model.eval(), metadata, samples, block["threads"])
 
 
-def write_models(block: dict, trained: Trained, calibration: Samples, work: Path) -> Attempts:
-    """Write all model files into the folder `work`."""
+def write_models(block: dict, trained: Trained, calibration: Samples, work: Path) -> tuple[Attempts, list[dict]]:
+    """Write all model files into the folder `work`; returns what was tried for int8, and the history of fine-tuning."""
     onnx_file, ir_file = (work / FILES[runtime][0] for runtime in QUANTISERS)
     to_onnx(trained.model, onnx_file)
     to_openvino(onnx_file, ir_file)
+
+    history: list[dict] = []
 
     @cache
     def tuned() -> Path:
@@ -157,7 +161,8 @@ def write_models(block: dict, trained: Trained, calibration: Samples, work: Path
         training = {**block["training"], **block["fine_tuning"], "threads": block["threads"], "precision": "fp32"}
         training |= {"ema": 0.0, "early_stopping": None}
         device = resolve_device(block["device"])
-        model, _ = fine_tune(trained.model, calibration, train, validation, training, block["seed"], device)
+        model, epochs = fine_tune(trained.model, calibration, train, validation, training, block["seed"], device)
+        history.extend(epochs)
         return to_onnx(model, work / "tuned.onnx")
 
     fp32_error = trained.validation_error(None)
@@ -168,7 +173,7 @@ def write_models(block: dict, trained: Trained, calibration: Samples, work: Path
         recipes = _recipes(quantise, calibration, onnx_file, tuned if block["fine_tuning"] else None, folder)
         found[runtime] = quantise_within(block["tolerance"], fp32_error, recipes, trained.validation_error)
         _take(found[runtime][0].path, work / FILES[runtime][1])
-    return found
+    return found, history
 
 
 def _recipes(
@@ -183,7 +188,7 @@ def _recipes(
     for recipe in RECIPES:
         yield recipe.name, partial(quantise, plain, calibration, path(recipe, "plain"), recipe)
     for recipe in TUNED_RECIPES if tuned else ():
-        yield f"fine-tuned, {recipe.name}", lambda r=recipe: quantise(tuned(), calibration, path(r, "tuned"), r)
+        yield TUNED + recipe.name, lambda r=recipe: quantise(tuned(), calibration, path(r, "tuned"), r)
 
 
 def _take(chosen: Path, name: Path) -> None:
@@ -198,10 +203,10 @@ def measured(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What each file predicts for the fold's test subjects, beside torch's predictions `reference`.
 
-    One row per runtime and precision, eager torch first: runtime, precision, recipe (of int8), units (of errors), error
-    (mean over subjects), low, high (95 % interval over subjects), n_subjects, change_percent against eager, with
-    change_low and change_high, max_difference to eager over the samples, bytes. And the error of every subject: runtime,
-    precision, subject, error. Raises UserError where an fp32 file does not predict what torch does.
+    One row per runtime and precision, eager torch first: runtime, precision, recipe (of int8), units (of errors),
+    error (mean over subjects), low, high (95 % interval over subjects), n_subjects, change_percent against eager, with
+    change_low and change_high, max_difference to eager over the samples, bytes. And the error of every subject:
+    runtime, precision, subject, error. Raises UserError where an fp32 file does not predict what torch does.
     """
     test, rows, subjects = trained.samples["test"], [], []
     baseline = pd.Series(subject_errors(reference, test))
@@ -278,8 +283,11 @@ def _description(store: Store, trained: Trained) -> dict:
     }
 
 
-def _record(attempt: Attempt) -> dict:
-    return {"recipe": attempt.recipe, "validation_error": attempt.validation_error, "loss": attempt.loss}
+def _records(kept: Attempt, tried: list[Attempt]) -> list[dict]:
+    return [
+        {"recipe": one.recipe, "validation_error": one.validation_error, "loss": one.loss, "kept": one is kept}
+        for one in tried
+    ]
 
 
 def _stamp(path: Path) -> dict[str, str | int]:
