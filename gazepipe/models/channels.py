@@ -87,6 +87,6 @@ def _check_together(network: nn.Module) -> None:
     try:
         with torch.no_grad():
             copy.deepcopy(network).eval()(example)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"channels: the narrowed layers do not fit each other ({reason}); prune again") from None
