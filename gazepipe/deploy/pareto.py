@@ -203,7 +203,7 @@ def _overlap(a: Box, b: Box) -> float:
 
 def _crosses(start: np.ndarray, end: np.ndarray, box: Box) -> bool:
     """Whether a line from `start` to `end` passes through a box."""
-    pieces = 2 + int(np.linalg.norm(end - start) / 3)
+    pieces = 2 + int(np.linalg.norm(end - start))
     steps = start + np.linspace(0, 1, pieces)[:, None] * (end - start)
     x, y = steps.T
     return bool(((x > box[0]) & (x < box[2]) & (y > box[1]) & (y < box[3])).any())
