@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--state", type=Path, help="where to keep what is needed to go on after a kill")
     train.add_argument("--key", default="", help="key of the job: a state of another key is not used")
     train.add_argument("--source", default="", help="source fingerprint, for the record")
-    stage(_predict, "weights", "store", "split", "out", slots=lambda args: args.block["threads"])
+    predict = stage(_predict, block=False, slots=lambda args: args.block["threads"] if args.block else None)
+    _predict_arguments(predict)
     stage(_predict_mean, "train-store", "split", "store", "out", slots=_one)
     # All slots: nothing else computes while a network is timed.
     profile = stage(_profile, "out", slots=lambda _: 0)
@@ -84,19 +85,49 @@ def _parser() -> argparse.ArgumentParser:
     stage(_explain_seeds, "out", slots=_one).add_argument("explanations", type=Path, nargs="+")
     stage(_tables, "out", slots=_one)
     stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
-    video = stage(_near_eye_video, slots=_one, block=False)
-    video.add_argument("weights", metavar="RUN", type=Path, help="folder of a near-eye run, or its model.safetensors")
-    video.add_argument("subject", metavar="SUBJECT", help="a subject of the data set, such as test-19")
-    video.add_argument("--output", type=Path, help="MP4 to write (SUBJECT.mp4)")
+    near_eye = stage(_near_eye_video, slots=_one, block=False)
+    near_eye.add_argument("weights", metavar="RUN", type=Path, help="folder of a near-eye run, or its weights")
+    near_eye.add_argument("subject", metavar="SUBJECT", help="a subject of the data set, such as test-19")
+    near_eye.add_argument("--output", type=Path, help="MP4 to write (SUBJECT.mp4)")
+    near_eye.add_argument("--frames", type=_count, help="stop after so many frames")
+    near_eye.add_argument("--rate", type=_rate, default=12.0, help="frames per second (12)")
+    near_eye.add_argument("--store", type=Path, help="store of the data set, where it is not in the run's results")
+    near_eye.add_argument("--receipt", type=Path, help="receipt of the data set, where it is not in the run's project")
+    video = stage(_video, block=False)
+    _deployed_arguments(video)
+    video.add_argument("input", help="a video file, a folder of images, or a camera's number")
+    video.add_argument("--output", type=Path, help="MP4 with the faces and their gaze drawn in")
+    video.add_argument("--csv", type=Path, help="table of every face in every frame")
+    video.add_argument("--smooth", action="store_true", help="steady the gaze with a One-Euro filter")
+    video.add_argument("--show", action="store_true", help="open a window, where there is a display")
+    video.add_argument("--rate", type=_rate, help="frames per second of a folder of images (25)")
     video.add_argument("--frames", type=_count, help="stop after so many frames")
-    video.add_argument("--rate", type=_rate, default=12.0, help="frames per second (12)")
-    video.add_argument("--store", type=Path, help="store of the data set, where it is not in the run's results")
-    video.add_argument("--receipt", type=Path, help="receipt of the data set, where it is not in the run's project")
     data = stage(_data, block=False)
     data.add_argument("action", choices=["list", "show", "check"])
     data.add_argument("name", nargs="?", help="a data set of the catalogue: for show and check")
     data.add_argument("--configfile", type=Path, nargs="+", default=[], help="on top of config.yaml, as for snakemake")
     return parser
+
+
+PREDICT_FILES = ("weights", "store", "split", "out")
+
+
+def _predict_arguments(predict: argparse.ArgumentParser) -> None:
+    """`gazepipe predict IMAGE --bundle DIR` for a person; without an image it is the stage of the workflow."""
+    predict.add_argument("image", type=Path, nargs="?", help="JPEG or PNG: print its faces and their gaze as JSON")
+    _deployed_arguments(predict, required=False)
+    predict.add_argument("--block", type=_json, help="without IMAGE: the stage's configuration, as JSON")
+    for file in PREDICT_FILES:
+        predict.add_argument(f"--{file}", type=Path, help="without IMAGE: a file of the stage")
+    predict.set_defaults(error=predict.error)
+
+
+def _deployed_arguments(command: argparse.ArgumentParser, required: bool = True) -> None:
+    command.add_argument("--bundle", type=Path, required=required, help="folder of an exported network")
+    command.add_argument("--runtime", choices=["openvino", "onnxruntime"], default="openvino")
+    command.add_argument("--int8", action="store_true", help="the network in whole numbers")
+    command.add_argument("--focal", type=float, help="focal length in pixels (the picture's longer side)")
+    command.add_argument("--camera", metavar="FX,FY,CX,CY", help="intrinsics in pixels")
 
 
 def _rate(text: str) -> float:
@@ -195,10 +226,26 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    """predict one data set with one trained network"""
+    """tell the gaze in an image as JSON; as a stage, predict one data set with one trained network"""
+    if args.image is not None:
+        _look(args)
+        return
+    missing = [name for name in ("block", *PREDICT_FILES) if getattr(args, name) is None]
+    if missing:
+        args.error(f"give an image, or, for the stage, --{', --'.join(missing)}")
     from gazepipe.evaluation.predict import predict
 
     predict(args.block, args.weights, args.store, args.split, args.out)
+
+
+def _look(args: argparse.Namespace) -> None:
+    if args.bundle is None:
+        args.error("--bundle: needed to look at an image")
+    from gazepipe.deploy.gaze import given_camera
+    from gazepipe.deploy.image import look_at_image
+
+    camera = given_camera(args.focal, args.camera)
+    print(json.dumps(look_at_image(args.image, args.bundle, args.runtime, args.int8, camera), indent=2))
 
 
 def _predict_mean(args: argparse.Namespace) -> None:
@@ -255,6 +302,25 @@ def _near_eye_video(args: argparse.Namespace) -> None:
         raise UserError(f"{args.weights}: is in no folder results/runs/DATASET/...; give --store and --receipt")
     out = args.output or Path(f"{args.subject}.mp4")
     print(near_eye_video(weights, store, receipt, args.subject, out, args.frames, args.rate))
+
+
+def _video(args: argparse.Namespace) -> None:
+    """draw the gaze of all faces into a video, a folder of images, or what a camera sees"""
+    from gazepipe.deploy.gaze import given_camera
+    from gazepipe.deploy.video import Options, run_video
+
+    options = Options(
+        output=args.output,
+        csv=args.csv,
+        runtime=args.runtime,
+        int8=args.int8,
+        camera=given_camera(args.focal, args.camera),
+        smooth=args.smooth,
+        show=args.show,
+        rate=args.rate,
+        frames=args.frames,
+    )
+    print(run_video(args.input, args.bundle, options))
 
 
 def _data(args: argparse.Namespace) -> None:

@@ -1,21 +1,25 @@
 """Progress of long work: a bar on a terminal, a line now and then in a log."""
 
+import importlib.util
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
-
-from tqdm import tqdm
 
 Item = TypeVar("Item")
 LOG_EVERY_SECONDS = 30.0
 
 
 def track(items: Iterable[Item], label: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
-    """Yield `items`, showing rate and time left on stderr: tqdm on a terminal, one line per 30 s elsewhere."""
+    """Yield `items`, showing rate and time left on stderr: tqdm on a terminal, one line per 30 s elsewhere.
+
+    Lines, too, where tqdm is not installed, as on a machine that only runs exported networks.
+    """
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and importlib.util.find_spec("tqdm"):
+        from tqdm import tqdm
+
         yield from tqdm(items, desc=label, total=total, unit=unit, leave=False)
         return
     start = shown = time.monotonic()

@@ -15,7 +15,7 @@ from gazepipe.models.weights import load_weights, read_metadata, save_weights
 from gazepipe.profiling.cost import count
 
 SMALL = {"arch": "resnet18", "width": 0.125, "input": [1, 32, 48], "options": {}}
-FACE_NETWORKS = ["resnet10_wide", "resnet18", "simvit"]
+FACE_NETWORKS = ["resnet10_wide", "resnet18", "simvit", "mobile_gaze"]
 
 
 def network(arch: str, shape: list[int], width: float = 1.0) -> nn.Module:

@@ -111,7 +111,7 @@ def test_rows_of_a_throughput_measurement():
     for row in rows:
         assert row["runtime"] == "eager"
         assert row["repeats"] >= 5
-        assert 0 < row["latency_ms_p25"] <= row["latency_ms"] <= row["latency_ms_p75"]
+        assert 0 < row["latency_ms_p25"] <= row["latency_ms"] <= row["latency_ms_p75"] <= row["latency_ms_p95"]
         assert row["images_per_second"] == pytest.approx(1000 * row["batch"] / row["latency_ms"], rel=0.02)
         assert all(type(value) in (str, int, float) for value in row.values())
     assert torch.get_num_threads() == threads
@@ -138,3 +138,10 @@ def test_models_take_turns_and_known_latencies_come_back():
     assert {shape for _, shape in calls} == {(2, 1, 4, 6)}
     turns = [name for index, (name, _) in enumerate(calls) if index == 0 or calls[index - 1][0] != name]
     assert turns == ["slow", "fast"] * 6, "one warm-up and five rounds"
+
+
+def test_each_model_may_have_a_size_of_its_own():
+    seen = {}
+    models = {name: lambda images, name=name: seen.setdefault(name, tuple(images.shape)) for name in ("wide", "tall")}
+    measure_interleaved(models, {"wide": (1, 4, 6), "tall": (4, 8, 2)}, batches=(3,), seconds=0.01)
+    assert seen == {"wide": (3, 1, 4, 6), "tall": (3, 4, 8, 2)}

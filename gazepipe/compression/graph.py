@@ -1,0 +1,226 @@
+"""Which channels of a network belong together, so that taking one out of every layer that holds it is exact.
+
+torch-pruning's dependency graph (Fang et al., CVPR 2023, "DepGraph") says what belongs together. It does not know every
+network: each group that it finds is therefore tried out, and left whole where taking channels out that no layer reads
+changes the output.
+"""
+
+import copy
+import warnings
+from dataclasses import dataclass
+
+import torch
+import torch_pruning
+from torch import nn
+
+from gazepipe.errors import UserError
+from gazepipe.models.channels import CONVOLUTIONS, LAYERS, narrow, sizes
+
+DENSE = (*CONVOLUTIONS, nn.Linear)
+TOLERANCE = 1e-9
+"""Of the largest output, in double precision."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One side of one layer: entry `index[k]` of its outputs ("out") or inputs ("in") is channel `root[k]` of the
+    group."""
+
+    layer: str
+    side: str
+    index: torch.Tensor
+    root: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """`size` channels that several layers share; `root` is the layer after which it is named."""
+
+    root: str
+    size: int
+    members: tuple[Member, ...]
+
+    def removed(self, channels: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
+        """What goes from each (layer, side) with these of the group's channels."""
+        return {(each.layer, each.side): each.index[torch.isin(each.root, channels)] for each in self.members}
+
+
+Removed = dict[str, torch.Tensor]
+"""Channels to take out, by the group's root."""
+
+
+def channel_groups(model: nn.Module) -> tuple[list[Group], dict[str, str]]:
+    """The groups that can be pruned exactly, and each other layer that has outputs with the reason why it stays
+    whole.
+
+    `model` carries `input_shape` and is left as it is. Raises UserError where not one layer can be pruned: its message
+    names the first one and the reason.
+    """
+    work = copy.deepcopy(model).eval().requires_grad_(True)
+    names = {layer: name for name, layer in work.named_modules()}
+    graph = _traced(work)
+    steps = _StepLimit(graph)
+    groups, whole, seen = [], {}, set()
+    for name, layer in work.named_modules():
+        if name in seen or not isinstance(layer, DENSE) or is_depthwise(layer):
+            continue
+        try:
+            groups.append(_group(graph, steps, layer, names))
+            seen.update(member.layer for member in groups[-1].members if member.side == "out")
+        except _Whole as reason:
+            whole[name] = str(reason)
+    exact = _exact(work, groups)
+    for group in groups:
+        if group not in exact:
+            whole[group.root] = "taking out channels that no layer reads changes the output"
+    whole = {name: whole[name] for name in names.values() if name in whole}
+    if not exact:
+        first = next((f"{name}: {reason}" for name, reason in whole.items()), "it has no layer with filters")
+        raise UserError(f"structural: {type(model).__name__} cannot be pruned, {first}; use another method")
+    return exact, whole
+
+
+def without(model: nn.Module, groups: list[Group], removed: Removed) -> tuple[nn.Module, dict[str, list[int]]]:
+    """A copy of `model` without the given channels, and the `sizes` of each layer that lost some."""
+    gone: dict[tuple[str, str], torch.Tensor] = {}
+    for group in groups:
+        for key, index in group.removed(removed.get(group.root, torch.empty(0))).items():
+            gone[key] = torch.cat([gone[key], index]) if key in gone else index
+    state, channels = dict(model.state_dict()), {}
+    for name in dict.fromkeys(name for (name, _), index in gone.items() if len(index)):
+        layer = model.get_submodule(name)
+        sides = ("out", "in") if isinstance(layer, DENSE) and not is_depthwise(layer) else ("out",)
+        kept = [_kept(count, gone.get((name, side))) for count, side in zip(sizes(layer), sides, strict=False)]
+        channels[name] = _sizes_after(layer, [len(keep) for keep in kept])
+        for key in [key for key in layer.state_dict(prefix=f"{name}.") if state[key].ndim > 0]:
+            for dimension, keep in enumerate(kept[: state[key].ndim]):
+                state[key] = state[key].index_select(dimension, keep.to(state[key].device))
+    smaller = copy.deepcopy(model)
+    narrow(smaller, channels)
+    smaller.load_state_dict(state)
+    return smaller, channels
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether the layer is a convolution that gives each channel a filter of its own: its inputs are its outputs."""
+    return isinstance(layer, CONVOLUTIONS) and sizes(layer)[0] == sizes(layer)[1] == sizes(layer)[2] > 1
+
+
+def _kept(count: int, gone: torch.Tensor | None) -> torch.Tensor:
+    every = torch.arange(count)
+    return every if gone is None else every[~torch.isin(every, gone)]
+
+
+def _sizes_after(layer: nn.Module, lengths: list[int]) -> list[int]:
+    if not isinstance(layer, CONVOLUTIONS):
+        return lengths
+    return lengths * 3 if is_depthwise(layer) else [*lengths, 1]
+
+
+class _Whole(Exception):
+    """Why a group has to stay as it is."""
+
+
+def _traced(work: nn.Module) -> torch_pruning.DependencyGraph:
+    example = next(work.parameters()).new_zeros(1, *work.input_shape)
+    with torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return torch_pruning.DependencyGraph().build_dependency(work, example, verbose=False)
+        except (RuntimeError, AttributeError, TypeError, KeyError, ValueError, IndexError, RecursionError) as error:
+            raise UserError(
+                f"structural: {type(work).__name__} cannot be traced ({_first_line(error)}); "
+                "use layers that autograd can follow, or another method"
+            ) from None
+
+
+class _StepLimit:
+    """Ends the search for a group that never closes: where channels are shifted on their way, as in attention that
+    stacks its heads, the graph finds ever new ones. One channel crosses each edge about once."""
+
+    def __init__(self, graph: torch_pruning.DependencyGraph) -> None:
+        edges = [edge for node in graph.module2node.values() for edge in node.dependencies]
+        self.limit, self.steps = max(1000, len(edges)), 0
+        for edge in edges:
+            edge.index_mapping.append(self)  # called for each step along the edge
+
+    def __call__(self, index: list) -> list:
+        self.steps += 1
+        if self.steps > self.limit:
+            raise _Whole("its channels cannot be followed")
+        return index
+
+
+def _group(graph: torch_pruning.DependencyGraph, steps: _StepLimit, layer: nn.Module, names: dict) -> Group:
+    _members(graph, steps, layer, names, [0])  # ends sooner than all channels where there is no end
+    size = sizes(layer)[0]
+    members = _members(graph, steps, layer, names, list(range(size)))
+    if all(member.side == "out" for member in members):
+        raise _Whole("no layer reads its channels, they are the output")
+    return Group(names[layer], size, members)
+
+
+def _members(
+    graph: torch_pruning.DependencyGraph, steps: _StepLimit, layer: nn.Module, names: dict, channels: list[int]
+) -> tuple[Member, ...]:
+    if layer not in graph.module2node:
+        raise _Whole("the output does not depend on it in a way that can be traced")
+    steps.steps = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, channels)
+    members = []
+    for position in range(len(found)):
+        edge, index, root = found[position].dep, found[position].idxs, found[position].root_idxs
+        target = edge.target.module
+        if isinstance(target, nn.Parameter):
+            raise _Whole("its channels meet a parameter of no known layer")
+        if isinstance(target, torch_pruning.ops._OutputOp):
+            raise _Whole("its channels are the output")
+        if target not in names:
+            continue  # an operator without weights
+        _check_kind(target, names[target])
+        reads = isinstance(target, DENSE) and not is_depthwise(target) and "in_channels" in edge.handler.__name__
+        side = "in" if reads else "out"
+        members.append(Member(names[target], side, torch.tensor(index), torch.tensor(root)))
+    return tuple(members)
+
+
+def _check_kind(layer: nn.Module, name: str) -> None:
+    if not isinstance(layer, LAYERS):
+        raise _Whole(f"its channels meet {name}, a {type(layer).__name__}")
+    if isinstance(layer, CONVOLUTIONS) and layer.groups > 1 and not is_depthwise(layer):
+        raise _Whole(f"its channels meet {name}, a convolution in {layer.groups} groups")
+
+
+def _exact(work: nn.Module, groups: list[Group]) -> list[Group]:
+    """Those of the groups that can be taken out: all at once, if that is exact, or those that are by themselves."""
+    work = copy.deepcopy(work).double()
+    generator = torch.Generator().manual_seed(0)
+    example = torch.randn(2, *work.input_shape, generator=generator, dtype=torch.float64)
+    if _is_exact(work, groups, example):
+        return groups
+    found = [group for group in groups if _is_exact(work, [group], example)]
+    return found if _is_exact(work, found, example) else []
+
+
+@torch.no_grad()
+def _is_exact(work: nn.Module, groups: list[Group], example: torch.Tensor) -> bool:
+    """Whether the output stays when each group loses every second channel, once no layer reads those."""
+    deaf = copy.deepcopy(work)
+    removed = {group.root: torch.arange(1, group.size, 2) for group in groups}
+    for group in groups:
+        for (name, side), index in group.removed(removed[group.root]).items():
+            if side == "in":
+                deaf.get_submodule(name).weight[:, index] = 0
+    example = example.to(next(deaf.parameters()).device)
+    expected = deaf(example)
+    try:
+        found = without(deaf, groups, removed)[0](example)
+    except (UserError, RuntimeError, IndexError, ValueError, AssertionError):
+        return False
+    return bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
