@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gazepipe.deploy.runtime import _onnxruntime, _openvino
+from gazepipe.deploy.runtime import run_onnxruntime, run_openvino
 from gazepipe.errors import UserError
 from gazepipe.progress import track
 from gazepipe.training.data import Samples, batches, normalised, to_unit
@@ -24,7 +24,7 @@ Engine = Callable[[np.ndarray], np.ndarray]
 
 INPUT, OUTPUT, OPSET = "image", "gaze", 18
 BATCH = 32
-ENGINES = {".onnx": _onnxruntime, ".xml": _openvino}
+ENGINES = {".onnx": run_onnxruntime, ".xml": run_openvino}
 LARGEST_DIFFERENCE = {"rad": 0.01, "px": 0.1}
 """By units: how far, in degrees or pixels, a file in full precision may be from torch on any sample."""
 AUTOMATIC = re.compile(r"[A-Za-z]+_\d+")

@@ -24,7 +24,7 @@ def load_network(bundle: Bundle, runtime: str = "openvino", int8: bool = False, 
     if name not in bundle.files:
         raise UserError(f"{bundle.folder}: holds no {name}; choose another --runtime, or leave out --int8")
     path = bundle.folder / name
-    run = {"openvino": _openvino, "onnxruntime": _onnxruntime}[runtime]
+    run = {"openvino": run_openvino, "onnxruntime": run_onnxruntime}[runtime]
     try:
         infer = run(path, threads)
         network = _between_units(infer, bundle)
@@ -50,7 +50,8 @@ def _between_units(infer: Callable[[np.ndarray], np.ndarray], bundle: Bundle) ->
     return network
 
 
-def _openvino(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+def run_openvino(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of images f32 [B, V, H, W] that runs an .xml file, its sums in fp32, and gives [B, 2]."""
     import openvino
 
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
@@ -63,7 +64,8 @@ def _openvino(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     return infer
 
 
-def _onnxruntime(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+def run_onnxruntime(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of images f32 [B, V, H, W] that runs an .onnx file and gives [B, 2]."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
