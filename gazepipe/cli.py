@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     profile.add_argument("--weights", type=Path, help="weights that tell the network's shape")
     stage(_explain, "weights", "store", "split", "out", slots=lambda args: args.block["threads"])
     stage(_explain_seeds, "out", slots=_one).add_argument("explanations", type=Path, nargs="+")
+    stage(_export, "weights", "store", "split", "predicted", "out", slots=lambda args: args.block["threads"])
     stage(_tables, "out", slots=_one)
     stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
     near_eye = stage(_near_eye_video, slots=_one, block=False)
@@ -274,6 +275,13 @@ def _explain_seeds(args: argparse.Namespace) -> None:
     from gazepipe.explain.stage import stability_over_runs
 
     stability_over_runs([path.parent for path in args.explanations], args.out)
+
+
+def _export(args: argparse.Namespace) -> None:
+    """write a run as a bundle: ONNX and OpenVINO, fp32 and int8, each checked against torch"""
+    from gazepipe.deploy.stage import export
+
+    export(args.block, args.weights, args.store, args.split, args.predicted, args.out)
 
 
 def _tables(args: argparse.Namespace) -> None:

@@ -184,6 +184,22 @@ class Profiling(Block):
     threads: Annotated[int, Field(ge=0)] = 0
 
 
+class FineTuning(Block):
+    """Training on with rounded weights and activations."""
+
+    epochs: Count = 3
+    learning_rate: Positive = 1e-4
+
+
+class Deploy(Block):
+    """Export: training samples that int8 ranges are read from, the relative loss of validation error that int8 may
+    cost, and the fine-tuning (null: none) where it costs more."""
+
+    calibration: Count = 256
+    tolerance: NonNegative = 0.01
+    fine_tuning: FineTuning | None = FineTuning()
+
+
 class Statistics(Block):
     """Bootstrap over subjects."""
 
@@ -217,6 +233,7 @@ class Config(Block):
     profiling: Profiling = Profiling()
     statistics: Statistics = Statistics()
     explain: Explain = Explain()
+    deploy: Deploy = Deploy()
     benchmark: Benchmark
 
 

@@ -30,6 +30,18 @@ EXPLANATION = (
     "sanity.csv",
     "sanity.png",
 )
+BUNDLE = (
+    "preprocess.json",
+    "card.md",
+    "deploy.csv",
+    "subjects.csv",
+    "model.onnx",
+    "model.int8.onnx",
+    "model.xml",
+    "model.bin",
+    "model.int8.xml",
+    "model.int8.bin",
+)
 DOWNLOADS = "data/downloads"
 """Archives as they were loaded, of all runs."""
 DATA_LOCK = "data-lock.json"
@@ -102,6 +114,11 @@ def explanation(root: str, dataset: str, model: str, method: str, fold: str | in
     """What is read from a near-eye run: the summary first, the width that it recommends second, then the rest."""
     folder = f"{root}/explain/{dataset}/{model}/{method}/fold{fold}/seed{seed}"
     return [f"{folder}/{name}" for name in EXPLANATION]
+
+
+def bundle(root: str, dataset: str, model: str, method: str) -> list[str]:
+    """An exported network: its description first."""
+    return [f"{root}/deploy/{dataset}/{model}/{method}/{name}" for name in BUNDLE]
 
 
 def seed_comparison(root: str, dataset: str, model: str, method: str, fold: str | int) -> list[str]:

@@ -167,6 +167,26 @@ class Plan:
     def _block_explain_seeds(self, dataset: str, model: str, method: str, fold: str) -> dict:
         return {"seeds": self.config.benchmark.seeds}
 
+    def _block_export(self, dataset: str, model: str, method: str) -> dict:
+        run, entry = self.deployed_run(dataset, model, method), self.config.datasets[dataset]
+        trained = self._block_train(**run)
+        licence = entry.source.url.licence if entry.source.url else entry.licence
+        drawn = entry.source.drawn is not None
+        return {
+            **self.config.deploy.model_dump(),
+            **{name: trained[name] for name in ("fold", "seed", "device", "training")},
+            "threads": trained["training"]["threads"],
+            "model": trained["model"],
+            "statistics": self.config.statistics.model_dump(),
+            "about": {
+                "dataset": dataset,
+                "model": model,
+                "method": method,
+                "drawn": drawn,
+                "licence": licence or ("drawn here: none needed" if drawn else "not stated"),
+            },
+        }
+
     def _block_tables(self) -> dict:
         config = self.config
         chosen = config.benchmark
@@ -271,6 +291,8 @@ class Plan:
                 return ("gazepipe.evaluation.predict",)
             case "profile":
                 return ("gazepipe.profiling.stage", self._module_of(wildcards["model"]))
+            case "export":
+                return ("gazepipe.deploy.stage", self._module_of(wildcards["model"]))
             case "explain" | "explain_seeds":
                 return ("gazepipe.explain.stage", self._module_of(wildcards["model"]))
             case "tables":
@@ -298,6 +320,13 @@ class Plan:
             case "explain", {"dataset": dataset}:
                 data = [Job.of("prepare", dataset=dataset), Job.of("split", dataset=dataset)]
                 return [*data, Job.of("train", **wildcards)]
+            case "export", {"dataset": dataset}:
+                run = self.deployed_run(**wildcards)
+                return [
+                    Job.of("train", **run),
+                    Job.of("predict", test=dataset, **run),
+                    Job.of("split", dataset=dataset),
+                ]
             case "explain_seeds", _:
                 return [Job.of("explain", seed=seed, **wildcards) for seed in self.config.benchmark.seeds]
             case "profile", _:
@@ -353,6 +382,11 @@ class Plan:
         if self.config.methods[self.network_of(method)].shrink is None:
             return None
         dataset = self._dataset_for(model)
+        fold, seed = configuration.folds(self.config, dataset)[0], self.config.benchmark.seeds[0]
+        return {"dataset": dataset, "model": model, "method": method, "fold": str(fold), "seed": str(seed)}
+
+    def deployed_run(self, dataset: str, model: str, method: str) -> dict[str, str]:
+        """Wildcards of the run that a bundle holds: the first of the folds and seeds."""
         fold, seed = configuration.folds(self.config, dataset)[0], self.config.benchmark.seeds[0]
         return {"dataset": dataset, "model": model, "method": method, "fold": str(fold), "seed": str(seed)}
 
@@ -418,6 +452,8 @@ class Plan:
                 return [paths.profile(self.root, **wildcards)]
             case "explain":
                 return paths.explanation(self.root, **wildcards)
+            case "export":
+                return paths.bundle(self.root, **wildcards)
             case "explain_seeds":
                 return paths.seed_comparison(self.root, **wildcards)
             case "tables":
@@ -433,7 +469,13 @@ class Plan:
         Snakemake reruns a job whose input is newer than its output. Keys already decide what reruns, so after a copy, a
         clone or a `touch` such an order of times means nothing. Results that may not be changed are left alone.
         """
-        self._settle(Job.of("tables"), {})
+        settled: dict[Job, int] = {}
+        self._settle(Job.of("tables"), settled)
+        for dataset in self.config.benchmark.datasets:
+            for model, method in configuration.networks_for(self.config, dataset):
+                job = Job.of("export", dataset=dataset, model=model, method=method)
+                if os.path.exists(self.outputs(job)[0]):
+                    self._settle(job, settled)
 
     def _settle(self, job: Job, settled: dict[Job, int]) -> int:
         if job not in settled:

@@ -122,6 +122,18 @@ def test_a_shrunk_network_is_profiled_by_its_own_weights(raw):
     assert linked == {"shape": {**NEAR_EYE, "method": "small"}}
 
 
+def test_a_bundle_stands_on_its_run_and_on_the_settings_of_export(raw):
+    names = {"dataset": "columbia-drawn", "model": "resnet18", "method": "kd"}
+    plan = Plan(config.load(raw))
+    assert plan.deployed_run(**names) == {**names, "fold": "1", "seed": "0"}
+    before, tables = plan.key("export", **names), plan.key("tables")
+    raw["deploy"] = {"tolerance": 0.5}
+    plan = Plan(config.load(raw))
+    assert plan.key("export", **names) != before
+    assert plan.key("tables") == tables
+    assert plan.block("export", **names)["about"]["licence"] == "drawn here: none needed"
+
+
 def test_seeds_are_compared_where_there_are_several(raw):
     raw["benchmark"]["seeds"] = [0, 1]
     plan = Plan(config.load(raw))

@@ -1,5 +1,6 @@
 """The real workflow, run once on the smallest drawn data, then asked what each kind of change would run again."""
 
+import json
 import os
 import re
 import shutil
@@ -158,6 +159,24 @@ def test_a_deleted_result_is_made_again_to_the_byte(clone):
     done = snakemake(clone, "--", str(predictions.relative_to(clone)))
     assert done.returncode == 0, done.stderr[-2000:]
     assert (run.read_bytes(), predictions.read_bytes()) == before
+
+
+def test_a_bundle_of_a_run_sees_the_gaze_of_a_picture(clone):
+    bundle = "results/deploy/columbia-drawn/resnet18/kd"
+    done = snakemake(clone, "--", f"{bundle}/preprocess.json")
+    assert done.returncode == 0, done.stderr[-2000:]
+    errors = pd.read_csv(clone / bundle / "deploy.csv")
+    assert len(errors) == 5  # torch, and two precisions of two runtimes
+    own = pd.read_csv(clone / "results/tables/benchmark.csv").set_index(["dataset", "method"]).error_deg
+    assert errors.error.to_numpy() == pytest.approx(own["columbia-drawn", "kd"], rel=0.05)
+    assert errors[errors.precision == "fp32"].error.to_numpy() == pytest.approx(own["columbia-drawn", "kd"], abs=1e-3)
+    picture = next((clone / "data/raw/columbia-drawn").glob("*/*_0P_0V_0H.jpg"))
+    seen = [sys.executable, "-m", "gazepipe.cli", "predict", str(picture), "--bundle", bundle, "--int8"]
+    answer = subprocess.run(seen, cwd=clone, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    (face,) = json.loads(answer.stdout)["faces"]
+    assert abs(face["pitch_deg"]) < 40
+    assert would_run(clone) == {}
 
 
 def test_a_mistake_in_the_configuration_is_one_line_and_status_2(clone):

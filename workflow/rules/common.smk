@@ -76,6 +76,18 @@ def explanations_of_seeds(wildcards):
     return [PLAN.outputs(job)[0] for job in PLAN.upstream("explain_seeds", **wildcards)]
 
 
+def deployed(kind):
+    """A file of the run that a bundle holds."""
+
+    def of_wildcards(wildcards):
+        run = PLAN.deployed_run(**wildcards)
+        if kind == "predicted":
+            return paths.prediction(RESULTS, test=wildcards.dataset, **run)
+        return f"{paths.run_folder(RESULTS, **run)}/model.safetensors"
+
+    return of_wildcards
+
+
 def shaped_weights(wildcards):
     run = PLAN.shaped_run(**wildcards)
     return [f"{paths.run_folder(RESULTS, **run)}/model.safetensors"] if run else []
