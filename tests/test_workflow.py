@@ -171,8 +171,9 @@ def test_a_bundle_of_a_run_sees_the_gaze_of_a_picture(clone):
     assert errors.error.to_numpy() == pytest.approx(own["columbia-drawn", "kd"], rel=0.05)
     assert errors[errors.precision == "fp32"].error.to_numpy() == pytest.approx(own["columbia-drawn", "kd"], abs=1e-3)
     picture = next((clone / "data/raw/columbia-drawn").glob("*/*_0P_0V_0H.jpg"))
-    seen = [sys.executable, "-m", "gazepipe.cli", "predict", str(picture), "--bundle", bundle, "--int8"]
-    answer = subprocess.run(seen, cwd=clone, capture_output=True, text=True, check=False)
+    main = "import sys; from gazepipe.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", main, "predict", str(picture), "--bundle", bundle, "--int8"]
+    answer = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     (face,) = json.loads(answer.stdout)["faces"]
     assert abs(face["pitch_deg"]) < 40
