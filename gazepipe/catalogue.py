@@ -4,7 +4,7 @@ Nothing is written. Folders and names are those of the workflow, so paths are re
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,23 +31,6 @@ FEWEST_IMAGES = 10
 LEAST_CONTRAST = 3.0  # grey levels, standard deviation: below it nothing can be seen
 LEAST_SPREAD_DEG = 0.5
 WIDEST_DEG = 70.0
-
-
-def load(files: Iterable[str | Path]) -> Config:
-    """The configuration as Snakemake makes it: `config.yaml`, and each of `files` on top."""
-    raw = configuration.read("config.yaml")
-    for file in files:
-        raw = merged(raw, configuration.read(file))
-    return configuration.load(raw)
-
-
-def merged(base: dict, overlay: dict) -> dict:
-    """`base` with the keys of `overlay`: mappings key by key, everything else as a whole."""
-    both = {**base, **overlay}
-    for key in base.keys() & overlay.keys():
-        if isinstance(base[key], dict) and isinstance(overlay[key], dict):
-            both[key] = merged(base[key], overlay[key])
-    return both
 
 
 def listing(config: Config) -> str:
