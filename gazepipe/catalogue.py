@@ -25,6 +25,8 @@ from gazepipe.io import read_json
 from gazepipe.plan import Plan
 from gazepipe.progress import track
 
+load, merged = configuration.load_files, configuration.merged
+
 BINS, BAR_WIDTH = 12, 40
 SHOWN_FAULTS = 20
 FEWEST_IMAGES = 10

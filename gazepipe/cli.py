@@ -253,9 +253,8 @@ def _errors(args: argparse.Namespace) -> None:
 def _data(args: argparse.Namespace) -> None:
     """list the catalogue's data sets, show one, or check it for problems; writes nothing"""
     from gazepipe import catalogue
-    from gazepipe.config import load_files
 
-    config = load_files(args.configfile)
+    config = catalogue.load(args.configfile)
     if args.action == "list":
         print(catalogue.listing(config))
         return

@@ -57,7 +57,7 @@ def test_overlays_are_merged_as_snakemake_merges_them():
     overlay = {"a": {"c": {"d": [3]}, "h": None}, "e": {"x": 1}, "f": 2}
     theirs = copy.deepcopy(base)
     update_config(theirs, overlay)
-    assert config.merged(base, overlay) == theirs
+    assert catalogue.merged(base, overlay) == theirs
     assert base["a"]["c"]["d"] == [1, 2]
 
 
@@ -80,7 +80,7 @@ def test_show_before_and_after_preparation(place, capsys):
     for part in ("needed, not given", "https://example.org/terms", "Smith 2013", "https://example.org/a.zip"):
         assert part in out
     assert "snakemake --cores 2 -- results/data/loaded.h5" in out
-    plan = Plan(config.load_files(["overlay.yaml"]))
+    plan = Plan(catalogue.load(["overlay.yaml"]))
     fetch(plan.block("fetch", dataset="faces"), place / "data/raw/faces.json", 1)
     patch = plan.config.patch.model_dump()
     prepare_part("data/raw/faces", "mpiifacegaze", patch, ["p00", "p01"], 0, 1, "part.h5")
@@ -164,7 +164,7 @@ def test_what_is_not_there_is_said(place, capsys):
 
 
 def test_a_layout_that_the_patch_does_not_go_with_is_checked_with_its_own(place):
-    loaded = config.load_files(["overlay.yaml"])
+    loaded = catalogue.load(["overlay.yaml"])
     eyes = config.Dataset.model_validate({**OWN, "layout": "mpiigaze", "manifest": None})
     assert catalogue._patch(loaded, eyes) == {"kind": "eye", "height": 36, "width": 60}
     assert catalogue._patch(loaded, loaded.datasets["faces"])["height"] == 24
@@ -172,4 +172,4 @@ def test_a_layout_that_the_patch_does_not_go_with_is_checked_with_its_own(place)
 
 def test_an_overlay_that_is_missing_is_named(place):
     with pytest.raises(UserError, match=r"none\.yaml: cannot be read"):
-        config.load_files(["none.yaml"])
+        catalogue.load(["none.yaml"])
