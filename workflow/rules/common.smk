@@ -29,7 +29,6 @@ onstart:
         sys.exit(2)
 
 
-
 RESULTS = PLAN.root
 RUN = PLAN.config.run
 GPUS = 1 if PLAN.config.device == "cuda" else 0
