@@ -4,7 +4,7 @@ Nothing is written. Folders and names are those of the workflow, so paths are re
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from gazepipe.io import read_json
 from gazepipe.plan import Plan
 from gazepipe.progress import track
 
+load, merged = configuration.load_files, configuration.merged
+
 BINS, BAR_WIDTH = 12, 40
 SHOWN_FAULTS = 20
 FEWEST_IMAGES = 10
@@ -33,23 +35,6 @@ LEAST_SPREAD_PX = 5.0
 NEAR_EYE_PATCH = {"kind": "near-eye", "height": 288, "width": 360}
 LEAST_SPREAD_DEG = 0.5
 WIDEST_DEG = 70.0
-
-
-def load(files: Iterable[str | Path]) -> Config:
-    """The configuration as Snakemake makes it: `config.yaml`, and each of `files` on top."""
-    raw = configuration.read("config.yaml")
-    for file in files:
-        raw = merged(raw, configuration.read(file))
-    return configuration.load(raw)
-
-
-def merged(base: dict, overlay: dict) -> dict:
-    """`base` with the keys of `overlay`: mappings key by key, everything else as a whole."""
-    both = {**base, **overlay}
-    for key in base.keys() & overlay.keys():
-        if isinstance(base[key], dict) and isinstance(overlay[key], dict):
-            both[key] = merged(base[key], overlay[key])
-    return both
 
 
 def listing(config: Config) -> str:

@@ -5,15 +5,16 @@ stderr and exit status 2.
 """
 
 import argparse
+import errno
 import json
 import os
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from gazepipe import __version__, slots
-from gazepipe.errors import UserError
+from gazepipe.errors import StorageError, UserError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,19 +22,32 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        count = args.slots(args) if args.slots else None
-        with nullcontext() if count is None else slots.hold(count):
+        told = getattr(args, "block", {}).pop("record", None)
+        with ExitStack() as held:
+            # First the GPU: who has one may wait for cores, who has cores never waits for a GPU.
+            held.enter_context(slots.hold_gpus(_gpus(args)))
+            if args.slots:
+                count = args.slots(args)
+                held.enter_context(nullcontext() if count is None else slots.hold(count))
             args.run(args)
+        if told:
+            from gazepipe.records import finish
+
+            finish(told)
     except UserError as error:
-        print(f"gazepipe {args.stage}: {error}", file=sys.stderr)
+        print(f"gazepipe {args.stage}: {error}", file=sys.stderr, flush=True)
+        if isinstance(error, StorageError) and "h5py" in sys.modules:
+            # HDF5 crashes where it clears away the file that it could not write.
+            os._exit(2)
         return 2
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone; point stdout elsewhere so that the exit stays silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        print(f"gazepipe {args.stage}: {error.filename}: {error.strerror}; check the path", file=sys.stderr)
+        place = f"{error.filename}: {error.strerror}; check the path" if error.filename else "disk full: free space"
+        print(f"gazepipe {args.stage}: {place} and run again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"gazepipe {args.stage}: interrupted", file=sys.stderr)
@@ -106,7 +120,17 @@ def _parser() -> argparse.ArgumentParser:
     data = stage(_data, block=False)
     data.add_argument("action", choices=["list", "show", "check"])
     data.add_argument("name", nargs="?", help="a data set of the catalogue: for show and check")
-    data.add_argument("--configfile", type=Path, nargs="+", default=[], help="on top of config.yaml, as for snakemake")
+    why = stage(_why, block=False)
+    why.add_argument("path", type=Path, help="a result file, or a run's folder")
+    for sub in (data, why):
+        sub.add_argument(
+            "--configfile", type=Path, nargs="+", default=[], help="on top of config.yaml, as for snakemake"
+        )
+    compared = stage(_diff, block=False)
+    for name in ("run_a", "run_b"):
+        compared.add_argument(name, type=Path, help="a run's folder, which holds run.json")
+    check = stage(_check, block=False)
+    check.add_argument("root", type=Path, nargs="?", default=Path("results"), help="results, or results/RUN")
     return parser
 
 
@@ -149,6 +173,11 @@ def _count(text: str) -> int:
 
 def _one(_: argparse.Namespace) -> int:
     return 1
+
+
+def _gpus(args: argparse.Namespace) -> int:
+    """Stages that compute on a device ask for a GPU unless the configuration says cpu."""
+    return int(getattr(args, "block", {}).get("device") in ("auto", "cuda"))
 
 
 def _json(text: str) -> dict:
@@ -286,9 +315,11 @@ def _export(args: argparse.Namespace) -> None:
 
 def _tables(args: argparse.Namespace) -> None:
     """write the tables from predictions and profiles"""
+    from gazepipe.checksums import write_manifest
     from gazepipe.report.tables import write_tables
 
     write_tables(args.block, args.out)
+    write_manifest(args.out.parent)
 
 
 def _errors(args: argparse.Namespace) -> None:
@@ -344,10 +375,37 @@ def _data(args: argparse.Namespace) -> None:
     if args.action == "show":
         print(catalogue.details(config, args.name))
         return
+    _report(args.name, catalogue.problems(config, args.name))
+
+
+def _report(name: object, problems: Iterable[str]) -> None:
     found = 0
-    for problem in catalogue.problems(config, args.name):
+    for problem in problems:
         print(problem, flush=True)
         found += 1
     if found:
-        raise UserError(f"{args.name}: problems found: {found}, listed above")
-    print(f"{args.name}: no problem found")
+        raise UserError(f"{name}: problems found: {found}, listed above")
+    print(f"{name}: no problem found")
+
+
+def _why(args: argparse.Namespace) -> None:
+    """tell what a result depends on, and what would run again now and because of which change"""
+    from gazepipe.config import load_files
+    from gazepipe.plan import Plan
+    from gazepipe.why import explain
+
+    print(explain(Plan(load_files(args.configfile)), args.path))
+
+
+def _diff(args: argparse.Namespace) -> None:
+    """compare the records of two runs: configuration, source, data, versions, machine, results"""
+    from gazepipe.compare import compare
+
+    print(compare(args.run_a, args.run_b))
+
+
+def _check(args: argparse.Namespace) -> None:
+    """compare every result with its checksum in manifest.json"""
+    from gazepipe.checksums import problems
+
+    _report(args.root, problems(args.root))

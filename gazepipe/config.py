@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
+from gazepipe import paths
 from gazepipe.data_config import (
     EYE_LAYOUTS,
     VIEWS,
@@ -238,19 +239,7 @@ class Config(Block):
 
 
 # Folder names that `results/` itself uses: a run of that name would mix with the default run's own folders.
-RESERVED_RUNS = {
-    "data",
-    "splits",
-    "runs",
-    "predictions",
-    "profiles",
-    "tables",
-    "figures",
-    "logs",
-    "benchmarks",
-    "explain",
-    "deploy",
-}
+RESERVED_RUNS = {*paths.FOLDERS, "logs", "benchmarks"}
 POINT_NETWORKS = {"itracker4"}
 
 
@@ -275,6 +264,23 @@ def load(raw: dict[str, Any]) -> Config:
         _merge(config.augmentation, entry.augmentation, ("datasets", name, "augmentation"))
     _check_selection(config)
     return config
+
+
+def load_files(files: Iterable[str | Path]) -> Config:
+    """The configuration as Snakemake makes it: `config.yaml`, and each of `files` on top."""
+    raw = read("config.yaml")
+    for file in files:
+        raw = merged(raw, read(file))
+    return load(raw)
+
+
+def merged(base: dict, overlay: dict) -> dict:
+    """`base` with the keys of `overlay`: mappings key by key, everything else as a whole."""
+    both = {**base, **overlay}
+    for key in base.keys() & overlay.keys():
+        if isinstance(base[key], dict) and isinstance(overlay[key], dict):
+            both[key] = merged(base[key], overlay[key])
+    return both
 
 
 def training_of(config: Config, dataset: str, model: str, method: str) -> Training:

@@ -42,6 +42,10 @@ BUNDLE = (
     "model.int8.xml",
     "model.int8.bin",
 )
+FOLDERS = ("data", "splits", "runs", "predictions", "profiles", "explain", "figures", "tables", "deploy")
+"""Folders of results below a run's root; those of named runs lie beside them."""
+PARTS = "data/parts"
+"""Where stores are in parts, before the merge."""
 DOWNLOADS = "data/downloads"
 """Archives as they were loaded, of all runs."""
 DATA_LOCK = "data-lock.json"
@@ -75,7 +79,7 @@ def rejected(root: str, dataset: str) -> str:
 
 def part(root: str, dataset: str, number: str | int) -> str:
     """One part of a store, before the merge."""
-    return f"{root}/data/parts/{dataset}/{number}.h5"
+    return f"{root}/{PARTS}/{dataset}/{number}.h5"
 
 
 def split(root: str, dataset: str) -> str:
@@ -142,6 +146,31 @@ def tables(root: str, tasks: set[str]) -> list[str]:
     """The page of tables and its CSV files, those of the `tasks` that the run is about."""
     names = [name for task, names in TABLES.items() if task in tasks for name in names]
     return [f"{root}/tables.md", *(f"{root}/tables/{name}.csv" for name in names)]
+
+
+def manifest(root: str) -> str:
+    """Checksums of a run's results."""
+    return f"{root}/manifest.json"
+
+
+def checksum_cache(root: str) -> str:
+    """Checksums as they were taken last, and of what."""
+    return f"{root}/.records/.checksums.json"
+
+
+def record(root: str, stage: str, *names: str) -> str:
+    """What one job's results were made of; `names` as in `log`."""
+    return f"{root}/.records/{'/'.join([stage, *names])}.json"
+
+
+def planned(root: str, stage: str, *names: str) -> str:
+    """The record of one job that is to run; it becomes `record` when the job has ended."""
+    return f"{root}/.records/.planned/{'/'.join([stage, *names])}.json"
+
+
+def source_record(root: str, fingerprint: str) -> str:
+    """The modules of one fingerprint, or the functions of one module's hash."""
+    return f"{root}/.records/.source/{fingerprint}.json"
 
 
 def log(root: str, stage: str, *names: str) -> str:

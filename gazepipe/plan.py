@@ -6,6 +6,7 @@ changes: file times never matter.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,6 +19,25 @@ from gazepipe.models import model_module
 MEAN_MODEL = "mean"  # the predict-the-mean row of the tables
 NO_METHOD = "none"
 PAPER_INPUT = (1, 224, 224)
+RUN = ("dataset", "model", "method", "fold", "seed")
+STAGES = {
+    "fetch": ("dataset",),
+    "prepare_part": ("dataset", "part"),
+    "prepare": ("dataset",),
+    "split": ("dataset",),
+    "sheet": ("dataset",),
+    "train": RUN,
+    # Before `predict`, whose files theirs are named like.
+    "predict_mean": ("dataset", "fold", "seed", "test"),
+    "predict": (*RUN, "test"),
+    "profile": ("model", "method"),
+    "explain": RUN,
+    "explain_seeds": ("dataset", "model", "method", "fold"),
+    "export": ("dataset", "model", "method"),
+    "tables": (),
+}
+"""The wildcards of each stage's jobs, in the order of `paths.WILDCARDS`."""
+NUMBERS = ("fold", "seed", "part")
 METHOD_MODULES = {
     "kd": "gazepipe.training.distillation",
     "rebirth": "gazepipe.compression.rebirth",
@@ -37,6 +57,15 @@ class Job:
         """The job of `stage` with these wildcards; values become text, as Snakemake has them."""
         return Job(stage, tuple(sorted((name, str(value)) for name, value in wildcards.items())))
 
+    @property
+    def names(self) -> list[str]:
+        """The values of the wildcards, in the order of `paths.WILDCARDS`."""
+        wildcards = dict(self.wildcards)
+        return [wildcards[name] for name in paths.WILDCARDS if name in wildcards]
+
+    def __str__(self) -> str:
+        return " ".join([self.stage, *self.names])
+
 
 class Plan:
     """What to run for one configuration."""
@@ -55,16 +84,17 @@ class Plan:
         return self._key(Job.of(stage, **wildcards))
 
     def _compute_key(self, job: Job) -> str:
+        return provenance.digest(self.made_of(job))
+
+    def made_of(self, job: Job) -> dict:
+        """What a job's key is the digest of: `block`, `source`, and the keys of the jobs `upstream` by their names."""
         wildcards = dict(job.wildcards)
-        return provenance.digest(
-            {
-                "stage": job.stage,
-                "wildcards": wildcards,
-                "block": _deciding(job.stage, self.block(job.stage, **wildcards)),
-                "source": provenance.source_fingerprint(self.modules(job.stage, **wildcards)),
-                "upstream": [self._key(upstream) for upstream in self.upstream(job.stage, **wildcards)],
-            }
-        )
+        return {
+            "job": str(job),
+            "block": _deciding(job.stage, self.block(job.stage, **wildcards)),
+            "source": self.source(job.stage, **wildcards),
+            "upstream": {str(each): self._key(each) for each in self.upstream(job.stage, **wildcards)},
+        }
 
     def source(self, stage: str, **wildcards: str) -> str:
         """Fingerprint of the source that one job runs."""
@@ -296,7 +326,7 @@ class Plan:
             case "explain" | "explain_seeds":
                 return ("gazepipe.explain.stage", self._module_of(wildcards["model"]))
             case "tables":
-                return ("gazepipe.report.tables",)
+                return ("gazepipe.report.tables", "gazepipe.checksums")
         raise KeyError(stage)
 
     def _module_of(self, model: str) -> str:
@@ -427,6 +457,17 @@ class Plan:
         names = [{name: value for name, value in job.wildcards if name != "seed"} for job in self.explain_jobs()]
         return list(dict.fromkeys(Job.of("explain_seeds", **wildcards) for wildcards in names))
 
+    def maker(self, path: str) -> Job:
+        """The job that makes a result file, or most of a result folder; UserError where none does."""
+        for stage, wildcards in STAGES.items():
+            pattern = Job.of(stage, **{name: f"{{{name}}}" for name in wildcards})
+            for output in self.outputs(pattern):
+                for candidate in (output, os.path.dirname(output)):
+                    found = _matching(candidate, path) if "{" in candidate or candidate == output else None
+                    if found is not None:
+                        return Job.of(stage, **found)
+        raise UserError(f"{path}: is no result of this configuration; give a file below {self.root}/")
+
     def outputs(self, job: Job) -> list[str]:
         """Declared result files of a job, the one that others read first."""
         wildcards = dict(job.wildcards)
@@ -457,7 +498,7 @@ class Plan:
             case "explain_seeds":
                 return paths.seed_comparison(self.root, **wildcards)
             case "tables":
-                return paths.tables(self.root, self._tasks())
+                return [*paths.tables(self.root, self._tasks()), paths.manifest(self.root)]
         raise KeyError(job.stage)
 
     def _tasks(self) -> set[str]:
@@ -481,12 +522,21 @@ class Plan:
         if job not in settled:
             upstream = self.upstream(job.stage, **dict(job.wildcards))
             newest = max((self._settle(each, settled) for each in upstream), default=0)
-            names = [dict(job.wildcards)[name] for name in paths.WILDCARDS if name in dict(job.wildcards)]
             # Snakemake counts a job's benchmark record among its outputs.
-            for path in [*self.outputs(job), paths.benchmark(self.root, job.stage, *names)]:
+            for path in [*self.outputs(job), paths.benchmark(self.root, job.stage, *job.names)]:
                 newest = max(newest, _not_older(path, newest))
             settled[job] = newest
         return settled[job]
+
+
+def _matching(pattern: str, path: str) -> dict[str, str] | None:
+    """The wildcards by which `pattern` becomes `path`."""
+    texts = [
+        re.escape(piece) if index % 2 == 0 else f"(?P<{piece}>{'[0-9]+' if piece in NUMBERS else '[^/]+'})"
+        for index, piece in enumerate(re.split(r"\{(\w+)\}", pattern))
+    ]
+    found = re.fullmatch("".join(texts), path)
+    return found and found.groupdict()
 
 
 def _not_older(path: str, than_ns: int) -> int:

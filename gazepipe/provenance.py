@@ -13,6 +13,7 @@ from gazepipe import __version__
 from gazepipe.errors import UserError
 
 PACKAGE = "gazepipe"
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def digest(value: object) -> str:
@@ -26,16 +27,61 @@ def source_fingerprint(modules: tuple[str, ...]) -> str:
 
     Comments, docstrings and layout do not count. A module outside gazepipe (a user's own network) counts by itself.
     """
-    return digest({name: _tree_hash(name) for name in sorted(_closure(modules))})
+    return digest(source_modules(modules))
 
 
 @cache
+def source_modules(modules: tuple[str, ...]) -> dict[str, str]:
+    """The hash of every module that `source_fingerprint` is made of, by name."""
+    return {name: _tree_hash(name) for name in sorted(_closure(modules))}
+
+
+def function_hashes(module: str) -> dict[str, str]:
+    """A hash of each function (`f`), method (`C.m`) and class without its methods (`C`) of a module, and of what is
+    left at its top level (an empty name): tells which part of a module changed.
+    """
+    parts: dict[str, list[ast.AST]] = {}
+    for node in _tree(module).body:
+        if isinstance(node, ast.ClassDef):
+            methods = [each for each in node.body if isinstance(each, FUNCTIONS)]
+            for method in methods:
+                parts.setdefault(f"{node.name}.{method.name}", []).append(method)
+            node.body = [each for each in node.body if each not in methods]
+        name = node.name if isinstance(node, (*FUNCTIONS, ast.ClassDef)) else ""
+        parts.setdefault(name, []).append(node)
+    return {name: digest([ast.dump(node) for node in nodes]) for name, nodes in parts.items()}
+
+
 def _tree_hash(module: str) -> str:
+    return _looked_at(module)[0]
+
+
+def _imports(module: str) -> frozenset[str]:
+    """gazepipe modules named by the import statements anywhere in `module`."""
+    return _looked_at(module)[1]
+
+
+@cache
+def _looked_at(module: str) -> tuple[str, frozenset[str]]:
+    tree = _tree(module)
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    imports = (name for name in names if name.startswith(f"{PACKAGE}.") and _file(name) is not None)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), frozenset(imports)
+
+
+def _tree(module: str) -> ast.Module:
+    """The module's syntax tree without its docstrings."""
     tree = _parse(module)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS)):
             node.body = _without_docstring(node.body)
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return tree
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -54,19 +100,6 @@ def _closure(modules: tuple[str, ...]) -> set[str]:
             found.add(name)
             waiting.extend(_imports(name))
     return found
-
-
-@cache
-def _imports(module: str) -> frozenset[str]:
-    """gazepipe modules named by the import statements anywhere in `module`."""
-    names: set[str] = set()
-    for node in ast.walk(_parse(module)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return frozenset(name for name in names if name.startswith(f"{PACKAGE}.") and _file(name) is not None)
 
 
 def _parse(module: str) -> ast.Module:

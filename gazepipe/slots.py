@@ -1,22 +1,30 @@
-"""Core slots: heavy jobs of every workflow on this machine share the cores that are really there.
+"""Slots: heavy jobs of every workflow on this machine share the cores and GPUs that are really there.
 
 `snakemake --cores 8` on two cores starts eight jobs; each heavy one waits here, before it imports anything large, until
-as many slots are free as it has threads. A slot is a file lock, which the kernel drops when its holder dies, however
-that happens; nothing has to be cleaned.
+as many slots are free as it has threads, and a GPU of its own where it would use one. A slot is a file lock, which the
+kernel drops when its holder dies, however that happens; nothing has to be cleaned.
 """
 
 import fcntl
 import hashlib
 import os
+import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import TextIO
 
+from gazepipe.errors import UserError
+
 POLL_SECONDS = 0.05
-DISABLE = "GAZEPIPE_SLOTS"  # set to "off" where a scheduler already hands out cores
+DISABLE = "GAZEPIPE_SLOTS"  # set to "off" where a scheduler already hands out cores and GPUs
+GPUS = "GAZEPIPE_GPUS"  # number of GPUs, in place of what is found
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+GPU_NAME = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
 def available_cores() -> int:
@@ -40,30 +48,102 @@ def slot_folder() -> Path:
 
 @contextmanager
 def hold(count: int, folder: Path | None = None, total: int | None = None) -> Iterator[int]:
-    """Hold `count` core slots (0 or more than there are: all of them); yields the number held.
-
-    Waiting jobs queue at one more lock, so that two wide jobs can never each hold half of what both need.
-    """
+    """Hold `count` core slots (0 or more than there are: all of them); yields the number held."""
     total = total or available_cores()
     count = total if count == 0 else min(count, total)
     if os.environ.get(DISABLE) == "off":
         yield count
         return
-    folder = folder or slot_folder()
+    with _held([f"core{index}" for index in range(total)], count, folder or slot_folder()):
+        yield count
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: those that it names, else all.
+
+    Looks at files of the driver, not at CUDA, which takes seconds. GAZEPIPE_GPUS=n replaces the look.
+    """
+    given = os.environ.get(VISIBLE)
+    if given is not None:
+        # CUDA, too, stops reading at the first that is none.
+        return list(takewhile(GPU_NAME.fullmatch, (name.strip() for name in given.split(","))))
+    return [str(index) for index in range(_gpu_count())]
+
+
+def _gpu_count() -> int:
+    asked = os.environ.get(GPUS)
+    if asked is not None:
+        if not asked.isdecimal():
+            raise UserError(f"{GPUS}: {asked!r} is no number of GPUs; give one, or unset it")
+        return int(asked)
+    known = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    if known:
+        # In a container the driver lists every GPU of the machine; device files are there for those given to it.
+        given = [path for path in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name)]
+        return min(known, len(given) or known)
+    return _count_by_tool() if shutil.which("nvidia-smi") else 0
+
+
+def _count_by_tool() -> int:
+    import subprocess
+
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
+
+
+def gpu_folder() -> Path:
+    """Folder of the GPUs' lock files: one per user and Slurm job, each of which numbers its own GPUs from 0."""
+    name = "-".join(filter(None, ["gazepipe-gpus", str(os.getuid()), os.environ.get("SLURM_JOB_ID")]))
+    return Path(tempfile.gettempdir()) / name
+
+
+@contextmanager
+def hold_gpus(count: int, folder: Path | None = None) -> Iterator[list[str]]:
+    """Hold `count` GPUs that no other job holds, and show only these to CUDA; yields their names.
+
+    Without GPUs, with `count` 0 and with GAZEPIPE_SLOTS=off nothing is held, and nothing changes.
+    """
+    found = gpus() if count and os.environ.get(DISABLE) != "off" else []
+    if not found:
+        yield []
+        return
+    names = {f"gpu-{re.sub('[^A-Za-z0-9-]', '_', name)}": name for name in found}
+    with _held(list(names), min(count, len(names)), folder or gpu_folder()) as slots:
+        before, mine = os.environ.get(VISIBLE), [names[slot] for slot in slots]
+        os.environ[VISIBLE] = ",".join(mine)
+        try:
+            yield mine
+        finally:
+            if before is None:
+                del os.environ[VISIBLE]
+            else:
+                os.environ[VISIBLE] = before
+
+
+@contextmanager
+def _held(names: list[str], count: int, folder: Path) -> Iterator[list[str]]:
+    """Hold `count` of the locks `names` in `folder`; yields those held, in the order of `names`.
+
+    Waiting jobs queue at one more lock, so that two wide jobs can never each hold half of what both need.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as held:
         with open(folder / "queue.lock", "a") as queue:
             fcntl.flock(queue, fcntl.LOCK_EX)
-            taken: dict[int, TextIO] = {}
+            taken: set[str] = set()
             while len(taken) < count:
-                for index in range(total):
-                    if index not in taken and len(taken) < count:
-                        slot = _try_lock(folder / f"core{index}.lock")
+                for name in names:
+                    if name not in taken and len(taken) < count:
+                        slot = _try_lock(folder / f"{name}.lock")
                         if slot is not None:
-                            taken[index] = held.enter_context(slot)
+                            held.enter_context(slot)
+                            taken.add(name)
                 if len(taken) < count:
                     time.sleep(POLL_SECONDS)
-        yield count
+        yield [name for name in names if name in taken]
 
 
 def _try_lock(path: Path) -> TextIO | None:

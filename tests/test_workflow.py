@@ -150,6 +150,43 @@ def test_changed_rebirth_source_reruns_only_its_methods(clone):
     assert would_run(clone) == {"train": 2, "predict": 4, "tables": 1}
 
 
+def gazepipe(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", "import sys; from gazepipe.cli import main; sys.exit(main())", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+
+
+def told(folder: Path) -> dict[str, int]:
+    """Jobs per rule that `gazepipe why` expects to run for the tables."""
+    page = gazepipe(folder, "why", "results/tables.md", "--configfile", "tiny.yaml").stdout
+    _, _, head = page.partition("\nwould run again, because of\n")
+    if not head:
+        assert "would not run again" in page
+        return {}
+    jobs = re.findall(r"^  (\w+)(?:, (\d+) jobs| .*)?$", head.partition("\nand before it\n")[2], re.MULTILINE)
+    return {"tables": 1} | {stage: int(count or 1) for stage, count in jobs}
+
+
+def test_every_result_is_in_the_manifest(finished):
+    assert gazepipe(finished, "check").returncode == 0
+    assert not list((finished / "results/.records/.planned").rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("tiny.yaml", "statistics: {resamples: 1000}", "statistics: {resamples: 1001}"),
+        ("tiny.yaml", "training: {epochs: 1}\nmethods", "training: {epochs: 2}\nmethods"),
+        ("tiny.yaml", "scale: 0.125", "scale: 0.25"),
+        ("gazepipe/compression/rebirth.py", "\n\n\ndef ", "\n\n\nANOTHER = 1\n\n\ndef "),
+        ("gazepipe/training/losses.py", "\n\n\ndef ", "\n\n\n# a comment\ndef "),
+    ],
+)
+def test_why_expects_what_snakemake_would_run(clone, path, old, new):
+    edit(clone / path, old, new)
+    assert told(clone) == would_run(clone)
+
+
 def test_a_deleted_result_is_made_again_to_the_byte(clone):
     run = clone / "results/runs/columbia-drawn/resnet18/kd_prune/fold1/seed0/model.safetensors"
     predictions = clone / "results/predictions/columbia-drawn/resnet18/kd_prune/fold1/seed0/columbia-drawn.csv"

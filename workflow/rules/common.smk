@@ -2,8 +2,9 @@ import json
 from functools import partial
 
 from gazepipe import config as configuration
-from gazepipe import paths
+from gazepipe import paths, records
 from gazepipe.errors import UserError
+from gazepipe.lock import Lock
 from gazepipe.plan import Job, Plan
 
 try:
@@ -13,8 +14,20 @@ except UserError as error:
     # Past Snakemake's own handler, which would print a traceback and leave with status 1.
     os._exit(2)
 
+# Not in the processes that Snakemake starts for single jobs.
+LOCK = Lock(PLAN.root) if workflow.is_main_process and not workflow.output_settings.dryrun else None
 # Keys hold all that a job depends on. File times, which a copy, a clone or a touch changes, are brought in line with them.
-PLAN.settle_times()
+if workflow.is_main_process:
+    PLAN.settle_times()
+
+
+onstart:
+    try:
+        LOCK.require()
+    except UserError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(2)
+
 
 RESULTS = PLAN.root
 RUN = PLAN.config.run
@@ -49,8 +62,15 @@ def _params(function):
 
 
 def block(stage):
-    """The job's configuration block as one JSON argument."""
-    return _params(lambda **w: json.dumps(PLAN.block(stage, **w), sort_keys=True))
+    """The job's configuration block, and the record that it leaves, as one JSON argument."""
+
+    def of_job(**wildcards):
+        job = Job.of(stage, **wildcards)
+        if LOCK is not None and LOCK.error is None:
+            records.announce(PLAN, job)
+        return json.dumps({**PLAN.block(stage, **wildcards), "record": records.entry(PLAN, job)}, sort_keys=True)
+
+    return _params(of_job)
 
 
 def key(stage):
