@@ -239,7 +239,7 @@ class Config(Block):
 
 
 # Folder names that `results/` itself uses: a run of that name would mix with the default run's own folders.
-RESERVED_RUNS = {*paths.FOLDERS, "logs", "benchmarks"}
+RESERVED_RUNS = {*paths.FOLDERS, "deploy", "logs", "benchmarks"}
 POINT_NETWORKS = {"itracker4"}
 
 

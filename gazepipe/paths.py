@@ -42,8 +42,8 @@ BUNDLE = (
     "model.int8.xml",
     "model.int8.bin",
 )
-FOLDERS = ("data", "splits", "runs", "predictions", "profiles", "explain", "figures", "tables", "deploy")
-"""Folders of results below a run's root; those of named runs lie beside them."""
+FOLDERS = ("data", "splits", "runs", "predictions", "profiles", "explain", "figures", "tables")
+"""Folders of results below a run's root; those of named runs lie beside them. Bundles carry checksums of their own."""
 PARTS = "data/parts"
 """Where stores are in parts, before the merge."""
 DOWNLOADS = "data/downloads"
