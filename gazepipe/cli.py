@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        told = getattr(args, "block", {}).pop("record", None)
+        told = _block(args).pop("record", None)
         with ExitStack() as held:
             # First the GPU: who has one may wait for cores, who has cores never waits for a GPU.
             held.enter_context(slots.hold_gpus(_gpus(args)))
@@ -177,7 +177,12 @@ def _one(_: argparse.Namespace) -> int:
 
 def _gpus(args: argparse.Namespace) -> int:
     """Stages that compute on a device ask for a GPU unless the configuration says cpu."""
-    return int(getattr(args, "block", {}).get("device") in ("auto", "cuda"))
+    return int(_block(args).get("device") in ("auto", "cuda"))
+
+
+def _block(args: argparse.Namespace) -> dict:
+    """The stage's block; empty for a person's command."""
+    return getattr(args, "block", None) or {}
 
 
 def _json(text: str) -> dict:
