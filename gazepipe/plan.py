@@ -232,7 +232,7 @@ class Plan:
                     "epochs": self._epochs(model, method),
                     "source": self.source("train", model=model, method=method),
                 }
-                for model, method in configuration.networks(config)
+                for model, method in self._networks()
             ],
             "seeds": chosen.seeds,
             "explained": [dict(job.wildcards) for job in self.explain_jobs()],
@@ -259,7 +259,11 @@ class Plan:
         return {"arch": entry.arch, "width": entry.width, "task": configuration.task_of(entry)}
 
     def _selected_methods(self) -> list[str]:
-        return list(dict.fromkeys(method for _, method in configuration.networks(self.config)))
+        return list(dict.fromkeys(method for _, method in self._networks()))
+
+    def _networks(self) -> list[tuple[str, str]]:
+        """The selected (model, method) pairs that some selected data set is for."""
+        return [pair for pair in configuration.networks(self.config) if self._datasets_for(pair[0])]
 
     def _method_summary(self, name: str) -> dict:
         node = self.config.methods[name]

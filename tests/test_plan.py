@@ -164,3 +164,10 @@ def test_times_are_brought_in_line_and_otherwise_left_alone(raw, tmp_path, monke
         os.utime(path, (seconds, seconds))
     plan.settle_times()
     assert [path.stat().st_mtime for path in (store, weights, predictions)] == [300, 300, 400]
+
+
+def test_the_page_speaks_of_no_network_that_had_nothing_to_learn_from(raw):
+    raw["benchmark"] |= {"datasets": ["columbia-drawn"], "folds": {}}
+    block = Plan(config.load(raw)).block("tables")
+    assert {network["model"] for network in block["networks"]} == {"resnet10_wide", "resnet18"}
+    assert list(block["methods"]) == ["base", "kd", "kd_prune"]

@@ -200,3 +200,15 @@ def test_the_near_eye_page_shows_what_the_explanation_says(near_eye_results):
     assert "the maps of every method change" in page
     for link in ("width.png", "heatmaps.png"):
         assert f"explain/near-eye-drawn/itracker4/base/fold0/seed0/{link}" in page
+
+
+def test_a_point_network_of_ones_own_has_no_first_layer_to_count(near_eye_results):
+    plan, out = near_eye_results
+    for job in plan.table_jobs():
+        if job.stage == "profile":
+            path = Path(plan.outputs(job)[0])
+            path.write_text(path.read_text().replace("first_fc_params", "other"))
+    tables.write_tables(plan.block("tables"), out)
+    networks = pd.read_csv(out.parent / "tables/near_eye.csv", keep_default_na=False, na_values=[""])
+    assert networks.first_fc_params.isna().all()
+    assert row(networks, method="base").params == 500_000

@@ -102,7 +102,7 @@ def _cost(block: dict, root: Path, dataset: str, model: str, method: str) -> dic
     weights = Path(paths.run_folder(str(root), dataset, model, method, fold, seed)) / "model.safetensors"
     return {
         "params": size["params"],
-        "first_fc_params": size["first_fc_params"],
+        "first_fc_params": size.get("first_fc_params", np.nan),  # a network of one's own has no such layer
         "macs": size["macs"],
         "file_kb": weights.stat().st_size / 1024,
         "batch": single["batch"],
@@ -159,7 +159,7 @@ def _network_text(row: tuple) -> dict:
         "Error (px)": f"{row.error_px:.2f}{spread}{interval_text(row.low_px, row.high_px, '.2f')}",
         "Median (px)": f"{row.median_px:.2f}",
         "Params": "" if plain else count(row.params),
-        "of these in the first FC": "" if plain else count(row.first_fc_params),
+        "of these in the first FC": "" if pd.isna(row.first_fc_params) else count(row.first_fc_params),
         "FLOPs": "" if plain else count(row.macs),
         "File (kB)": "" if plain else f"{row.file_kb:.0f}",
         "Latency, batch 1 (ms)": "" if plain else f"{row.latency_ms:.2f}",
