@@ -13,9 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from gazepipe.figures import DPI, FAINT, INK, PALE, STYLE
 from gazepipe.io import atomic
 
-INK, FAINT, PALE = "#1c2833", "#6b7780", "#d5dadd"
 VARIANTS = {
     ("eager", "fp32"): ("PyTorch, eager", "#6b7780", "o"),
     ("onnxruntime", "fp32"): ("ONNX Runtime, fp32", "#8fb8d8", "s"),
@@ -25,21 +25,7 @@ VARIANTS = {
 }
 """Legend, colour and marker by runtime and precision."""
 UNITS = {"deg": "degrees", "px": "pixels"}
-STYLE = {
-    "font.size": 10.5,
-    "axes.titlesize": 11.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "text.color": INK,
-    "legend.frameon": False,
-}
-DPI, LABEL_POINTS, MARKER_PX, TOGETHER_PX = 110, 8.5, 6, 14
+LABEL_POINTS, MARKER_PX, TOGETHER_PX = 8.5, 6, 14
 RINGS_PX = (9, 16, 26, 38, 52, 70, 92, 118, 150)
 DIRECTIONS = 24
 PLAIN_RING_PX = 12

@@ -5,15 +5,13 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gazepipe.explain.importance import SCORES, rank_correlation, ranking
-from gazepipe.io import atomic
+from gazepipe.figures import DPI, FAINT, INK, PALE, save, styled
 
-INK, FAINT, PALE = "#1c2833", "#6b7780", "#d5dadd"
 COLOURS = ("#1b6ca8", "#d1603d", "#3b8f5a", "#8e5ea2", "#b8860b", "#4a5a66")
 LABELS = {
     "active_subspace": "active subspace",
@@ -33,40 +31,8 @@ LABELS = {
     "gradient": "gradient",
     "grad_cam": "Grad-CAM",
 }
-DPI = 110
-STYLE = {
-    "font.size": 10.5,
-    "axes.titlesize": 11.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "text.color": INK,
-    "legend.frameon": False,
-}
 STRONGEST, LONGEST = 8, 24
 SCENE_ASPECT = 1.35
-
-
-def save(figure: Figure, out: Path) -> None:
-    """Write the figure as a PNG, atomically; equal figures give equal bytes."""
-    with atomic(out) as partial:
-        FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})
-
-
-def styled(draw):
-    """Run a drawing function under STYLE, without touching matplotlib's global settings."""
-
-    def wrapper(*args, **kwargs):
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-            return draw(*args, **kwargs)
-
-    wrapper.__doc__, wrapper.__name__ = draw.__doc__, draw.__name__
-    return wrapper
 
 
 @styled

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gazepipe.explain.figures import COLOURS, DPI, FAINT, INK, LABELS, PALE, save, styled
+from gazepipe.explain.figures import COLOURS, LABELS
 from gazepipe.explain.heatmaps import METHODS, SANITY_LIMIT, VIEWS
+from gazepipe.figures import DPI, FAINT, INK, PALE, save, styled
 
 THUMB = 1.62
 SMOOTH = 2.5
