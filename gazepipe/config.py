@@ -142,6 +142,21 @@ class Shrink(Block):
     importance: Literal["taylor", "l2", "cosine"] = "taylor"
 
 
+class Structural(Block):
+    """Structural pruning of the parent's network: the `ratio` of its full size's multiply-adds (`macs`) or parameters
+    that is left, in `steps` prunings that divide the cost alike, with `epochs` of training after each but the last,
+    which has `training.epochs`; channels by `importance`, the same share of each group (`local`) or wherever they
+    matter least (`global`), in multiples of `round_to`."""
+
+    target: Literal["macs", "params"] = "macs"
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    importance: Literal["taylor", "l2", "cosine", "geometric_median"] = "taylor"
+    scope: Literal["global", "local"] = "global"
+    round_to: Count = 8
+    steps: Annotated[int, Field(ge=1, le=16)] = 1
+    epochs: Count = 2
+
+
 class Explain(Block):
     """What is read from a trained near-eye network: samples drawn as heat maps, trees of the random forest, widths that
     are tried, and the relative loss of validation error at which a width still counts as good."""
@@ -153,13 +168,14 @@ class Explain(Block):
 
 
 class Method(Block):
-    """A node of the DAG: what is done (`kd`, `rebirth`, `shrink`), from which weights (`parent`), taught by whom
-    (`teacher`: a method of the same model, or `model/method`); `shape`: start from nothing, as the network that this
-    other method makes; `training` overrides keys of the top-level block."""
+    """A node of the DAG: what is done (`kd`, `rebirth`, `shrink`, `structural`), from which weights (`parent`), taught
+    by whom (`teacher`: a method of the same model, or `model/method`); `shape`: start from nothing, as the network that
+    this other method makes; `training` overrides keys of the top-level block."""
 
     parent: Name | None = None
     shape: Name | None = None
     shrink: Shrink | None = None
+    structural: Structural | None = None
     teacher: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)?$")] | None = None
     kd: KD | None = None
     rebirth: Rebirth | None = None
@@ -169,12 +185,19 @@ class Method(Block):
     def _teacher_and_kd(self) -> "Method":
         if (self.kd is None) != (self.teacher is None):
             raise ValueError("'kd' and 'teacher' go together")
-        for part in ("rebirth", "shrink"):
+        for part in ("rebirth", "shrink", "structural"):
             if getattr(self, part) is not None and self.parent is None:
                 raise ValueError(f"'{part}' starts from trained weights: name a 'parent'")
         if self.shape is not None and self.parent is not None:
             raise ValueError("'shape' starts from nothing, 'parent' from weights: name one of them")
+        if len({"rebirth", "shrink", "structural"} & self.model_dump(exclude_none=True).keys()) > 1:
+            raise ValueError("'rebirth', 'shrink' and 'structural' each change the network: use one in a method")
         return self
+
+    @property
+    def makes_a_shape(self) -> bool:
+        """Whether the network that comes out is smaller than the parent's."""
+        return self.shrink is not None or self.structural is not None
 
 
 class Profiling(Block):

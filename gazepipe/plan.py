@@ -15,6 +15,7 @@ from gazepipe import paths, provenance
 from gazepipe.config import Config
 from gazepipe.errors import UserError
 from gazepipe.models import model_module
+from gazepipe.training.parts import PARTS
 
 MEAN_MODEL = "mean"  # the predict-the-mean row of the tables
 NO_METHOD = "none"
@@ -38,11 +39,6 @@ STAGES = {
 }
 """The wildcards of each stage's jobs, in the order of `paths.WILDCARDS`."""
 NUMBERS = ("fold", "seed", "part")
-METHOD_MODULES = {
-    "kd": "gazepipe.training.distillation",
-    "rebirth": "gazepipe.compression.rebirth",
-    "shrink": "gazepipe.compression.shrink",
-}
 
 
 @dataclass(frozen=True)
@@ -159,6 +155,7 @@ class Plan:
             "kd": node.kd.model_dump() if node.kd else None,
             "rebirth": node.rebirth.model_dump() if node.rebirth else None,
             "shrink": node.shrink.model_dump() if node.shrink else None,
+            "structural": node.structural.model_dump() if node.structural else None,
             "device": self.config.device,
             "fold": int(fold),
             "seed": int(seed),
@@ -317,7 +314,7 @@ class Plan:
                 return ("gazepipe.datasets.overview",)
             case "train":
                 node = self.config.methods[wildcards["method"]]
-                used = [module for name, module in METHOD_MODULES.items() if getattr(node, name) is not None]
+                used = [module for name, module in PARTS.items() if getattr(node, name) is not None]
                 return ("gazepipe.training.stage", self._module_of(wildcards["model"]), *used)
             case "predict":
                 return ("gazepipe.evaluation.predict", self._module_of(wildcards["model"]))
@@ -406,14 +403,14 @@ class Plan:
     def network_of(self, method: str) -> str:
         """The method that made the network's shape: training, KD and re-birth keep the shape that they start from."""
         node = self.config.methods[method]
-        if node.shrink is not None:
+        if node.makes_a_shape:
             return method
         origin = node.parent or node.shape
         return self.network_of(origin) if origin else "base" if "base" in self.config.methods else method
 
     def shaped_run(self, model: str, method: str) -> dict | None:
         """Wildcards of the run whose weights tell a network's shape, where the configuration does not tell it."""
-        if self.config.methods[self.network_of(method)].shrink is None:
+        if not self.config.methods[self.network_of(method)].makes_a_shape:
             return None
         dataset = self._dataset_for(model)
         fold, seed = configuration.folds(self.config, dataset)[0], self.config.benchmark.seeds[0]

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -11,7 +10,7 @@ from gazepipe.compression.towers import prune_towers
 from gazepipe.errors import UserError
 from gazepipe.io import read_json
 from gazepipe.models.itracker import ITracker4
-from gazepipe.training.data import Samples, batches, normalised, to_unit
+from gazepipe.training.data import Samples, batches, judged, normalised, to_unit
 
 JUDGED = 128
 """Images that tell which channels matter; more change the ranking little."""
@@ -32,7 +31,7 @@ def shrink(
         raise UserError(f"shrink: the network is {spec['arch']}; only itracker4 can be shrunk so, use another method")
     model = model.to(device).eval()
     if block["towers"] < 1:
-        images = _spread(samples, JUDGED, device)
+        images, _ = judged(samples, JUDGED, device)
         model, spec = prune_towers(model, spec, images, block["towers"], block["importance"], scope="layer")
     if block["embedding"] is None:
         return model, spec
@@ -54,18 +53,10 @@ def _width(block: dict, chosen: dict, path: Path | None) -> int:
     return chosen[block["embedding"]]
 
 
-def _spread(samples: Samples, count: int, device: torch.device) -> torch.Tensor:
-    """Images of some samples, evenly over the subjects' rows, as the network sees them."""
-    rows = np.unique(np.linspace(0, len(samples) - 1, count).round().astype(int))
-    images, _ = next(batches(samples, len(rows), rows))
-    return _seen(samples, images, device)
-
-
 def _features(model: ITracker4, samples: Samples, device: torch.device) -> list[torch.Tensor]:
     with torch.inference_mode():
-        found = [model.tower_features(_seen(samples, images, device)) for images, _ in batches(samples, BATCH)]
+        found = [
+            model.tower_features(normalised(to_unit(images, device), samples.mean, samples.std))
+            for images, _ in batches(samples, BATCH)
+        ]
     return [torch.cat(parts) for parts in zip(*found, strict=True)]
-
-
-def _seen(samples: Samples, images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    return normalised(to_unit(images, device), samples.mean, samples.std)

@@ -108,6 +108,13 @@ def batches(
         yield torch.from_numpy(images), torch.from_numpy(samples.target[chosen] / scale)
 
 
+def judged(samples: Samples, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images, as the network sees them, and what it learns of `count` samples, spread evenly over the rows."""
+    rows = np.unique(np.linspace(0, len(samples) - 1, count).round().astype(int))
+    images, target = next(batches(samples, len(rows), rows))
+    return normalised(to_unit(images, device), samples.mean, samples.std), target.to(device)
+
+
 def evaluation_batch(samples: Samples) -> int:
     """Samples per batch where no gradient is needed: 256, and fewer large ones."""
     return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // int(np.prod(samples.images.shape[1:]))))

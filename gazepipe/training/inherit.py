@@ -24,7 +24,7 @@ def description(store: Store, samples: Samples) -> dict:
 
 
 def spec_like(weights: Path, spec: dict) -> dict:
-    """The spec in a weights file, where it is `spec` but for the options, which shrinking changes.
+    """The spec in a weights file, where it is `spec` but for options and channels, which shrinking and pruning change.
 
     Raises UserError for another architecture, width or input.
     """
@@ -60,8 +60,7 @@ def load_teacher(teacher: Path, student_spec: dict, samples: Samples) -> nn.Modu
             f"{teacher}: sees images by mean and deviation {normalisation}, the student by "
             f"{[samples.mean, samples.std]}; give both the same training.normalise"
         )
-    # The configuration has already named the student's architecture: a user's own network may be its own
-    # teacher.
+    # The configuration has already named the student's architecture: a user's own network may be its own teacher.
     return load_weights(teacher, expect_spec=spec if spec["arch"] == student_spec["arch"] else None)[0]
 
 

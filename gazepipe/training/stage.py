@@ -22,17 +22,9 @@ from gazepipe.training.device import device_name, make_deterministic, peak_memor
 from gazepipe.training.fit import HISTORY_COLUMNS, Fitted, derived_seed, fit
 from gazepipe.training.inherit import description, load_like, load_teacher, spec_like
 from gazepipe.training.losses import loss_of, supervised
+from gazepipe.training.parts import PARTS
 from gazepipe.training.state import State
 from gazepipe.units import ERROR_UNIT
-
-# Loaded by name, and only by the methods that use them: source fingerprints follow import statements, so a
-# change in re-birth leaves the runs of a plain method alone. The workflow adds these modules to the
-# fingerprint of their methods.
-PARTS = {
-    "kd": "gazepipe.training.distillation",
-    "rebirth": "gazepipe.compression.rebirth",
-    "shrink": "gazepipe.compression.shrink",
-}
 
 
 def train(
@@ -56,11 +48,11 @@ def train(
     plus `loss`, `normalise` (images by mean and deviation of the "store", or of the "training" pixels),
     `tensorboard` and `tag`, "kd": see `gazepipe.training.distillation.prepare` or None, "rebirth": see
     `gazepipe.compression.rebirth.prepare` or None, "shrink": see `gazepipe.compression.shrink.shrink` or None,
-    "device": auto, cpu, cuda or mps, "fold", "seed"}. `parent` is a weights file to start from, `teacher` one to
-    learn from, `shape` one whose network is trained from nothing; their networks may differ from the block's in the
-    options. `width` is handed to `shrink`. Subjects of the fold's roles train and validation are used; those of
-    test are not looked at. `record` goes into run.json. Weights and history are a pure function of the arguments
-    on one machine.
+    "structural": see `gazepipe.training.pruning.prune_in_steps` or None, "device": auto, cpu, cuda or mps, "fold",
+    "seed"}. `parent` is a weights file to start from, `teacher` one to learn from, `shape` one whose network is
+    trained from nothing; their networks may differ from the block's in options and channels. `width` is handed to
+    `shrink`. Subjects of the fold's roles train and validation are used; those of test are not looked at. `record`
+    goes into run.json. Weights and history are a pure function of the arguments on one machine.
 
     A run that is killed continues from the file `state` when it is called again with the same `key`, which must
     stand for everything that the run depends on; a signal ends it with `Stopped` (exit status 143).
@@ -82,14 +74,22 @@ def train(
     _check_augmentation(training["augmentation"], samples["train"])
     model, spec = _start(block, samples["train"], parent, shape, width, device)
     kept = None if state is None else State(state, key)
+    history: list[dict] = []
+    if block.get("structural") is not None:
+
+        def recover(model: nn.Module, spec: dict, training: dict, step: State | None) -> Fitted:
+            return _fit(model, samples, {**block, "training": training}, teacher, spec, device, out, step)
+
+        model, spec, history = part("structural").prune_in_steps(block, model, spec, samples["train"], recover, kept)
     fitted = _fit(model, samples, block, teacher, spec, device, out, kept)
     save_weights(out / "model.safetensors", model, spec, description(opened, samples["train"]))
-    write_history(out / "history.csv", fitted.history)
+    history += fitted.history
+    write_history(out / "history.csv", [{**row, "epoch": number} for number, row in enumerate(history, 1)])
     facts = {
         "seed": seed,
         "fold": fold,
-        "best_epoch": fitted.best_epoch,
-        "epochs": len(fitted.history),
+        "best_epoch": len(history) - len(fitted.history) + fitted.best_epoch,
+        "epochs": len(history),
         "unit": ERROR_UNIT[samples["train"].units],
         "validation_error": fitted.validation_error,
         "validation_errors": fitted.validation_errors,

@@ -76,7 +76,13 @@ class State:
         """
         if self.signal is None and time.monotonic() - self.saved < self.seconds:
             return
-        tensors, facts = snapshot()
+        self.save(*snapshot())
+        if self.signal is not None:
+            print(f"{self.path}: stopped by {self.signal.name}; run again to continue", file=sys.stderr, flush=True)
+            raise Stopped(STOPPED_STATUS)
+
+    def save(self, tensors: dict[str, torch.Tensor], facts: dict) -> None:
+        """Save a snapshot now; where that fails, a line on stderr says so."""
         content = _pack(tensors, {**facts, "key": self.key, "identity": self.identity})
         try:
             with atomic(self.path) as partial:
@@ -84,9 +90,10 @@ class State:
         except OSError as error:
             print(f"{self.path}: state not saved ({error.strerror})", file=sys.stderr, flush=True)
         self.saved = time.monotonic()
-        if self.signal is not None:
-            print(f"{self.path}: stopped by {self.signal.name}; run again to continue", file=sys.stderr, flush=True)
-            raise Stopped(STOPPED_STATUS)
+
+    def part(self, name: str) -> "State":
+        """The state of a part of the run, of the same key, which `remove` deletes along."""
+        return State(self.path.with_name(f"{self.path.name}-{name}"), self.key)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -104,11 +111,11 @@ class State:
                 signal.signal(number, handler)
 
     def remove(self) -> None:
-        """Delete the state, and what a killed process may have left of one."""
-        for leftover in self.path.parent.glob(f".partial-*-{self.path.name}"):
-            leftover.unlink(missing_ok=True)
-        if self.path.is_file():
-            self.path.unlink()
+        """Delete the state and its parts', and what a killed process may have left of one."""
+        folder, name = self.path.parent, self.path.name
+        for pattern in (f".partial-*-{name}", f".partial-*-{name}-*", f"{name}-*", name):
+            for leftover in folder.glob(pattern):
+                leftover.unlink(missing_ok=True)
 
     def _remember(self, number: int, _: object) -> None:
         self.signal = signal.Signals(number)
