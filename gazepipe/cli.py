@@ -98,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     stage(_explain, "weights", "store", "split", "out", slots=lambda args: args.block["threads"])
     stage(_explain_seeds, "out", slots=_one).add_argument("explanations", type=Path, nargs="+")
     stage(_export, "weights", "store", "split", "predicted", "out", slots=lambda args: args.block["threads"])
+    stage(_export_errors, "weights", "store", "split", "predicted", "out", slots=lambda args: args.block["threads"])
+    speed = stage(_speed, "out", slots=lambda _: 0)
+    for kind in ("bundles", "weights"):
+        speed.add_argument(f"--{kind}", type=Path, nargs="+", required=True, help="in the order of the networks")
     stage(_tables, "out", slots=_one)
     stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
     near_eye = stage(_near_eye_video, slots=_one, block=False)
@@ -316,6 +320,22 @@ def _export(args: argparse.Namespace) -> None:
     from gazepipe.deploy.stage import export
 
     export(args.block, args.weights, args.store, args.split, args.predicted, args.out)
+
+
+def _export_errors(args: argparse.Namespace) -> None:
+    """export a run, and keep only what its files predict wrong"""
+    from gazepipe.deploy.stage import export_errors
+
+    export_errors(args.block, args.weights, args.store, args.split, args.predicted, args.out)
+
+
+def _speed(args: argparse.Namespace) -> None:
+    """time exported networks against each other"""
+    from gazepipe.deploy.speed import speed
+
+    names = args.block["networks"]
+    bundles, weights = (dict(zip(names, files, strict=True)) for files in (args.bundles, args.weights))
+    speed(args.block, bundles, weights, args.out)
 
 
 def _tables(args: argparse.Namespace) -> None:

@@ -233,7 +233,8 @@ class Statistics(Block):
 
 class Benchmark(Block):
     """The selection that goes into the tables. `folds` per data set: a list, or all folds where it is left out;
-    `skip`: pairs `model/method` that make no sense together."""
+    `skip`: pairs `model/method` that make no sense together; `deploy`: pairs that are exported, tested through every
+    runtime and timed against each other, the first being the one that others are compared with."""
 
     datasets: Annotated[list[Name], Field(min_length=1)]
     models: Annotated[list[Name], Field(min_length=1)]
@@ -241,6 +242,7 @@ class Benchmark(Block):
     folds: dict[Name, Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]] = {}
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     skip: list[str] = []
+    deploy: list[str] = []
 
 
 class Config(Block):
@@ -441,6 +443,9 @@ def _check_selection(config: Config) -> None:
     pairs = [f"{model}/{method}" for model in config.models for method in config.methods]
     for pair in chosen.skip:
         _known("benchmark.skip", pair, pairs)
+    _no_duplicates("benchmark.deploy", chosen.deploy)
+    for pair in chosen.deploy:
+        _known("benchmark.deploy", pair, ["/".join(selected) for selected in networks(config)])
     for model in chosen.models:
         for method in config.models[model].methods or []:
             _known(f"models.{model}.methods", method, config.methods)

@@ -8,9 +8,11 @@ from pathlib import Path
 WILDCARDS = ("dataset", "model", "method", "fold", "seed", "test", "part")
 TABLES = {
     "angles": ("benchmark", "cross_dataset", "efficiency", "efficiency_run_size", "comparisons"),
+    "structural": ("compression",),
+    "deploy": ("deployed",),
     "point": ("near_eye", "near_eye_subjects", "near_eye_comparisons"),
 }
-"""CSV tables, by the task of the data sets that they are about."""
+"""CSV tables by topic: the task of the data sets, or what was done with the networks."""
 EXPLANATION = (
     "explain.json",
     "width.json",
@@ -42,7 +44,7 @@ BUNDLE = (
     "model.int8.xml",
     "model.int8.bin",
 )
-FOLDERS = ("data", "splits", "runs", "predictions", "profiles", "explain", "figures", "tables")
+FOLDERS = ("data", "splits", "runs", "predictions", "profiles", "explain", "deployed", "figures", "tables")
 """Folders of results below a run's root; those of named runs lie beside them. Bundles carry checksums of their own."""
 PARTS = "data/parts"
 """Where stores are in parts, before the merge."""
@@ -125,6 +127,21 @@ def bundle(root: str, dataset: str, model: str, method: str) -> list[str]:
     return [f"{root}/deploy/{dataset}/{model}/{method}/{name}" for name in BUNDLE]
 
 
+def deployed_errors(root: str, dataset: str, model: str, method: str, fold: str | int, seed: str | int) -> str:
+    """The error of every test subject of one run, through each of its exported files."""
+    return f"{root}/deployed/{dataset}/{model}/{method}/fold{fold}/seed{seed}.csv"
+
+
+def speed(root: str, dataset: str) -> list[str]:
+    """Speed of a data set's exported networks, and what it was measured on."""
+    return [f"{root}/deployed/{dataset}.csv", f"{root}/deployed/{dataset}.json"]
+
+
+def pareto(root: str, dataset: str) -> str:
+    """The figure of error against latency and against size."""
+    return f"{root}/figures/pareto/{dataset}.png"
+
+
 def seed_comparison(root: str, dataset: str, model: str, method: str, fold: str | int) -> list[str]:
     """How far the explanations of a network agree over its seeds."""
     folder = f"{root}/explain/{dataset}/{model}/{method}/fold{fold}/seeds"
@@ -142,9 +159,9 @@ def sheet(root: str, dataset: str) -> str:
     return f"{root}/figures/{dataset}.png"
 
 
-def tables(root: str, tasks: set[str]) -> list[str]:
-    """The page of tables and its CSV files, those of the `tasks` that the run is about."""
-    names = [name for task, names in TABLES.items() if task in tasks for name in names]
+def tables(root: str, topics: set[str]) -> list[str]:
+    """The page of tables and its CSV files, those of the `topics` that the run is about."""
+    names = [name for topic, names in TABLES.items() if topic in topics for name in names]
     return [f"{root}/tables.md", *(f"{root}/tables/{name}.csv" for name in names)]
 
 

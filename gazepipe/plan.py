@@ -35,6 +35,8 @@ STAGES = {
     "explain": RUN,
     "explain_seeds": ("dataset", "model", "method", "fold"),
     "export": ("dataset", "model", "method"),
+    "export_errors": RUN,
+    "speed": ("dataset",),
     "tables": (),
 }
 """The wildcards of each stage's jobs, in the order of `paths.WILDCARDS`."""
@@ -195,8 +197,11 @@ class Plan:
         return {"seeds": self.config.benchmark.seeds}
 
     def _block_export(self, dataset: str, model: str, method: str) -> dict:
-        run, entry = self.deployed_run(dataset, model, method), self.config.datasets[dataset]
-        trained = self._block_train(**run)
+        return self._block_export_errors(**self.deployed_run(dataset, model, method))
+
+    def _block_export_errors(self, dataset: str, model: str, method: str, fold: str, seed: str) -> dict:
+        entry = self.config.datasets[dataset]
+        trained = self._block_train(dataset, model, method, fold, seed)
         licence = entry.source.url.licence if entry.source.url else entry.licence
         drawn = entry.source.drawn is not None
         return {
@@ -212,6 +217,14 @@ class Plan:
                 "drawn": drawn,
                 "licence": licence or ("drawn here: none needed" if drawn else "not stated"),
             },
+        }
+
+    def _block_speed(self, dataset: str) -> dict:
+        pairs = self.deployed(dataset)
+        return {
+            "networks": [f"{model}/{method}" for model, method in pairs],
+            "models": {f"{model}/{method}": self._spec(model, dataset) for model, method in pairs},
+            **self.config.profiling.model_dump(),
         }
 
     def _block_tables(self) -> dict:
@@ -232,6 +245,7 @@ class Plan:
                 for model, method in self._networks()
             ],
             "seeds": chosen.seeds,
+            "deployed": {name: self.deployed(name) for name in self._deployed_datasets()},
             "explained": [dict(job.wildcards) for job in self.explain_jobs()],
             "statistics": config.statistics.model_dump(),
         }
@@ -264,14 +278,17 @@ class Plan:
 
     def _method_summary(self, name: str) -> dict:
         node = self.config.methods[name]
-        return {"parent": node.parent, "teacher": node.teacher, "shape": node.shape, "profiled": self.network_of(name)}
+        links = {"parent": node.parent, "teacher": node.teacher, "shape": node.shape}
+        return {**links, "structural": node.structural is not None, "profiled": self.network_of(name)}
 
     def _epochs(self, model: str, method: str) -> list[int]:
-        rebirth = self.config.methods[method].rebirth
-        if rebirth:
-            return [rebirth.generations * rebirth.epochs]
+        node = self.config.methods[method]
+        if node.rebirth:
+            return [node.rebirth.generations * node.rebirth.epochs]
+        between = (node.structural.steps - 1) * node.structural.epochs if node.structural else 0
         epochs = (
-            configuration.training_of(self.config, name, model, method).epochs for name in self._datasets_for(model)
+            between + configuration.training_of(self.config, name, model, method).epochs
+            for name in self._datasets_for(model)
         )
         return list(dict.fromkeys(epochs))
 
@@ -322,8 +339,11 @@ class Plan:
                 return ("gazepipe.evaluation.predict",)
             case "profile":
                 return ("gazepipe.profiling.stage", self._module_of(wildcards["model"]))
-            case "export":
+            case "export" | "export_errors":
                 return ("gazepipe.deploy.stage", self._module_of(wildcards["model"]))
+            case "speed":
+                used = {self._module_of(model): None for model, _ in self.deployed(wildcards["dataset"])}
+                return ("gazepipe.deploy.speed", *used)
             case "explain" | "explain_seeds":
                 return ("gazepipe.explain.stage", self._module_of(wildcards["model"]))
             case "tables":
@@ -352,12 +372,14 @@ class Plan:
                 data = [Job.of("prepare", dataset=dataset), Job.of("split", dataset=dataset)]
                 return [*data, Job.of("train", **wildcards)]
             case "export", {"dataset": dataset}:
-                run = self.deployed_run(**wildcards)
-                return [
-                    Job.of("train", **run),
-                    Job.of("predict", test=dataset, **run),
-                    Job.of("split", dataset=dataset),
-                ]
+                return self.upstream("export_errors", **self.deployed_run(**wildcards))
+            case "export_errors", {"dataset": dataset}:
+                tested = Job.of("predict", test=dataset, **wildcards)
+                return [Job.of("train", **wildcards), tested, Job.of("split", dataset=dataset)]
+            case "speed", {"dataset": dataset}:
+                names = [{"dataset": dataset, "model": m, "method": n} for m, n in self.deployed(dataset)]
+                trained = [Job.of("train", **self.deployed_run(**each)) for each in names]
+                return [*(Job.of("export", **each) for each in names), *trained]
             case "explain_seeds", _:
                 return [Job.of("explain", seed=seed, **wildcards) for seed in self.config.benchmark.seeds]
             case "profile", _:
@@ -373,7 +395,7 @@ class Plan:
                 ]
             case "tables", _:
                 sheets = [Job.of("sheet", dataset=dataset) for dataset in self.config.benchmark.datasets]
-                return self.table_jobs() + self.explain_jobs() + self.seed_jobs() + sheets
+                return self.table_jobs() + self.explain_jobs() + self.seed_jobs() + self.deploy_jobs() + sheets
         return []
 
     def parts(self, dataset: str) -> range:
@@ -420,6 +442,24 @@ class Plan:
         """Wildcards of the run that a bundle holds: the first of the folds and seeds."""
         fold, seed = configuration.folds(self.config, dataset)[0], self.config.benchmark.seeds[0]
         return {"dataset": dataset, "model": model, "method": method, "fold": str(fold), "seed": str(seed)}
+
+    def deployed(self, dataset: str) -> list[tuple[str, str]]:
+        """The (model, method) pairs that are exported and timed on a data set, in the order of the configuration."""
+        selected = {"/".join(pair): pair for pair in configuration.networks_for(self.config, dataset)}
+        return [selected[name] for name in self.config.benchmark.deploy if name in selected]
+
+    def deploy_jobs(self) -> list[Job]:
+        """What the tables read of exported networks: their speed, and every run's errors through its files."""
+        jobs, chosen = [], self.config.benchmark
+        for dataset in chosen.datasets:
+            runs = [
+                Job.of("export_errors", dataset=dataset, model=model, method=method, fold=fold, seed=seed)
+                for model, method in self.deployed(dataset)
+                for fold in configuration.folds(self.config, dataset)
+                for seed in chosen.seeds
+            ]
+            jobs += [Job.of("speed", dataset=dataset), *runs] if runs else []
+        return jobs
 
     def table_jobs(self) -> list[Job]:
         """Every prediction and profile that the tables read."""
@@ -496,14 +536,24 @@ class Plan:
                 return paths.explanation(self.root, **wildcards)
             case "export":
                 return paths.bundle(self.root, **wildcards)
+            case "export_errors":
+                return [paths.deployed_errors(self.root, **wildcards)]
+            case "speed":
+                return paths.speed(self.root, **wildcards)
             case "explain_seeds":
                 return paths.seed_comparison(self.root, **wildcards)
             case "tables":
-                return [*paths.tables(self.root, self._tasks()), paths.manifest(self.root)]
+                figures = [paths.pareto(self.root, name) for name in self._deployed_datasets()]
+                return [*paths.tables(self.root, self._topics()), *figures, paths.manifest(self.root)]
         raise KeyError(job.stage)
 
-    def _tasks(self) -> set[str]:
-        return {self.config.datasets[name].task for name in self.config.benchmark.datasets}
+    def _deployed_datasets(self) -> list[str]:
+        return [name for name in self.config.benchmark.datasets if self.deployed(name)]
+
+    def _topics(self) -> set[str]:
+        tasks = {self.config.datasets[name].task for name in self.config.benchmark.datasets}
+        pruned = any(self.config.methods[method].structural for method in self._selected_methods())
+        return tasks | ({"structural"} if pruned else set()) | ({"deploy"} if self._deployed_datasets() else set())
 
     def settle_times(self) -> None:
         """Give every result that is older than what it was made from the time of the latter.

@@ -136,6 +136,13 @@ def export(block: dict, weights: Path, store: Path, split: Path, predicted: Path
     write_json(out / DESCRIPTION, content)
 
 
+def export_errors(block: dict, weights: Path, store: Path, split: Path, predicted: Path, out: Path) -> None:
+    """Write only `subjects.csv` of the bundle of a run, as `out`; arguments and errors as `export`."""
+    with tempfile.TemporaryDirectory() as folder:
+        export(block, weights, store, split, predicted, Path(folder))
+        write_text(out, (Path(folder) / SUBJECTS).read_text())
+
+
 def open_trained(block: dict, weights: Path, store: Store, split: Path) -> Trained:
     """The network of a weights file in eval mode and its fold's samples; UserError where they do not fit together."""
     model, metadata = load_like(weights, block["model"]) if block.get("model") else load_weights(weights)

@@ -108,6 +108,18 @@ def deployed(kind):
     return of_wildcards
 
 
+def exported(kind):
+    """Bundles (their descriptions) or weights of the networks that a data set's are timed with."""
+
+    def of_wildcards(wildcards):
+        names = [{"model": m, "method": n, **wildcards} for m, n in PLAN.deployed(wildcards.dataset)]
+        if kind == "bundles":
+            return [paths.bundle(RESULTS, **each)[0] for each in names]
+        return [f"{paths.run_folder(RESULTS, **PLAN.deployed_run(**each))}/model.safetensors" for each in names]
+
+    return of_wildcards
+
+
 def shaped_weights(wildcards):
     run = PLAN.shaped_run(**wildcards)
     return [f"{paths.run_folder(RESULTS, **run)}/model.safetensors"] if run else []
@@ -123,4 +135,4 @@ def prepared_parts(wildcards):
 
 
 def table_inputs(wildcards):
-    return [PLAN.outputs(job)[0] for job in [*PLAN.table_jobs(), *PLAN.explain_jobs(), *PLAN.seed_jobs()]]
+    return [PLAN.outputs(job)[0] for job in PLAN.upstream("tables")]
