@@ -187,6 +187,11 @@ def test_why_expects_what_snakemake_would_run(clone, path, old, new):
     assert told(clone) == would_run(clone)
 
 
+def test_a_deleted_table_is_made_again(clone):
+    (clone / "results/tables/comparisons.csv").unlink()
+    assert would_run(clone) == {"tables": 1}
+
+
 def test_a_deleted_result_is_made_again_to_the_byte(clone):
     run = clone / "results/runs/columbia-drawn/resnet18/kd_prune/fold1/seed0/model.safetensors"
     predictions = clone / "results/predictions/columbia-drawn/resnet18/kd_prune/fold1/seed0/columbia-drawn.csv"
