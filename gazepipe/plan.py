@@ -41,7 +41,6 @@ STAGES = {
 }
 """The wildcards of each stage's jobs, in the order of `paths.WILDCARDS`."""
 NUMBERS = ("fold", "seed", "part")
-LONG_AGO_NS = 10**9
 
 
 @dataclass(frozen=True)
@@ -556,39 +555,6 @@ class Plan:
         pruned = any(self.config.methods[method].structural for method in self._selected_methods())
         return tasks | ({"structural"} if pruned else set()) | ({"deploy"} if self._deployed_datasets() else set())
 
-    def settle_times(self) -> None:
-        """Give every result that is older than what it was made from the time of the latter.
-
-        Snakemake reruns a job whose input is newer than its output. Keys already decide what reruns, so after a copy, a
-        clone or a `touch` such an order of times means nothing. Results that may not be changed are left alone.
-
-        A job of which some results are missing is given old ones, so that it runs again: Snakemake misses only what
-        is asked for, and forgets a job's params when its outputs become more.
-        """
-        settled: dict[Job, int] = {}
-        self._settle(Job.of("tables"), settled)
-        for dataset in self.config.benchmark.datasets:
-            for model, method in configuration.networks_for(self.config, dataset):
-                job = Job.of("export", dataset=dataset, model=model, method=method)
-                if os.path.exists(self.outputs(job)[0]):
-                    self._settle(job, settled)
-
-    def _settle(self, job: Job, settled: dict[Job, int]) -> int:
-        if job not in settled:
-            upstream = self.upstream(job.stage, **dict(job.wildcards))
-            newest = max((self._settle(each, settled) for each in upstream), default=0)
-            outputs = self.outputs(job)
-            if len({os.path.exists(path) for path in outputs}) > 1:
-                for path in outputs:
-                    _set_time(path, LONG_AGO_NS)
-                settled[job] = newest
-                return newest
-            # Snakemake counts a job's benchmark record among its outputs.
-            for path in [*outputs, paths.benchmark(self.root, job.stage, *job.names)]:
-                newest = max(newest, _not_older(path, newest))
-            settled[job] = newest
-        return settled[job]
-
 
 def _matching(pattern: str, path: str) -> dict[str, str] | None:
     """The wildcards by which `pattern` becomes `path`."""
@@ -598,26 +564,6 @@ def _matching(pattern: str, path: str) -> dict[str, str] | None:
     ]
     found = re.fullmatch("".join(texts), path)
     return found and found.groupdict()
-
-
-def _not_older(path: str, than_ns: int) -> int:
-    """The file's time in ns after it was raised to `than_ns`; 0 without such a file."""
-    try:
-        time_ns = os.stat(path).st_mtime_ns
-    except OSError:
-        return 0
-    if time_ns >= than_ns:
-        return time_ns
-    return than_ns if _set_time(path, than_ns) else 0
-
-
-def _set_time(path: str, time_ns: int) -> bool:
-    """Whether the file is there and could be given this time."""
-    try:
-        os.utime(path, ns=(time_ns, time_ns))
-    except OSError:
-        return False
-    return True
 
 
 def _deciding(stage: str, block: dict) -> dict:

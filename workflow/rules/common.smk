@@ -6,6 +6,7 @@ from gazepipe import paths, records
 from gazepipe.errors import UserError
 from gazepipe.lock import Lock
 from gazepipe.plan import Job, Plan
+from gazepipe.settle import settle_times
 
 try:
     PLAN = Plan(configuration.load(config))
@@ -18,7 +19,7 @@ except UserError as error:
 LOCK = Lock(PLAN.root) if workflow.is_main_process and not workflow.output_settings.dryrun else None
 # Keys hold all that a job depends on. File times, which a copy, a clone or a touch changes, are brought in line with them.
 if workflow.is_main_process:
-    PLAN.settle_times()
+    settle_times(PLAN)
 
 
 onstart:
