@@ -86,8 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--teacher", type=Path, help="weights of the teacher")
     train.add_argument("--shape", type=Path, help="weights of the network whose shape this one has")
     train.add_argument("--width", type=Path, help="width.json of the parent's explanation")
-    train.add_argument("--state", type=Path, help="where to keep what is needed to go on after a kill")
-    train.add_argument("--key", default="", help="key of the job: a state of another key is not used")
+    _state_arguments(train)
     train.add_argument("--source", default="", help="source fingerprint, for the record")
     predict = stage(_predict, block=False, slots=lambda args: args.block["threads"] if args.block else None)
     _predict_arguments(predict)
@@ -97,8 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     profile.add_argument("--weights", type=Path, help="weights that tell the network's shape")
     stage(_explain, "weights", "store", "split", "out", slots=lambda args: args.block["threads"])
     stage(_explain_seeds, "out", slots=_one).add_argument("explanations", type=Path, nargs="+")
-    stage(_export, "weights", "store", "split", "predicted", "out", slots=lambda args: args.block["threads"])
-    stage(_export_errors, "weights", "store", "split", "predicted", "out", slots=lambda args: args.block["threads"])
+    for run in (_export, _export_errors):
+        files = ("weights", "store", "split", "predicted", "out")
+        _state_arguments(stage(run, *files, slots=lambda args: args.block["threads"]))
     speed = stage(_speed, "out", slots=lambda _: 0)
     for kind in ("bundles", "weights"):
         speed.add_argument(f"--{kind}", type=Path, nargs="+", required=True, help="in the order of the networks")
@@ -149,6 +149,11 @@ def _predict_arguments(predict: argparse.ArgumentParser) -> None:
     for file in PREDICT_FILES:
         predict.add_argument(f"--{file}", type=Path, help="without IMAGE: a file of the stage")
     predict.set_defaults(error=predict.error)
+
+
+def _state_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--state", type=Path, help="where to keep what is needed to go on after a kill")
+    command.add_argument("--key", default="", help="key of the job: a state of another key is not used")
 
 
 def _deployed_arguments(command: argparse.ArgumentParser, required: bool = True) -> None:
@@ -319,14 +324,16 @@ def _export(args: argparse.Namespace) -> None:
     """write a run as a bundle: ONNX and OpenVINO, fp32 and int8, each checked against torch"""
     from gazepipe.deploy.stage import export
 
-    export(args.block, args.weights, args.store, args.split, args.predicted, args.out)
+    files = (args.weights, args.store, args.split, args.predicted, args.out)
+    export(args.block, *files, state=args.state, key=args.key)
 
 
 def _export_errors(args: argparse.Namespace) -> None:
     """export a run, and keep only what its files predict wrong"""
     from gazepipe.deploy.stage import export_errors
 
-    export_errors(args.block, args.weights, args.store, args.split, args.predicted, args.out)
+    files = (args.weights, args.store, args.split, args.predicted, args.out)
+    export_errors(args.block, *files, state=args.state, key=args.key)
 
 
 def _speed(args: argparse.Namespace) -> None:

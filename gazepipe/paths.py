@@ -154,6 +154,11 @@ def training_state(root: str, dataset: str, model: str, method: str, fold: str |
     return f"{root}/.state/{dataset}/{model}/{method}/fold{fold}/seed{seed}"
 
 
+def export_state(root: str, *names: str) -> str:
+    """Where an export keeps the fine-tuning for int8."""
+    return f"{root}/.state/deploy/{'/'.join(names)}"
+
+
 def sheet(root: str, dataset: str) -> str:
     """Contact sheet of a data set."""
     return f"{root}/figures/{dataset}.png"

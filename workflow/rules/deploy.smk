@@ -20,9 +20,11 @@ rule export:
     params:
         block=block("export"),
         key=key("export"),
+        state=paths.export_state(RESULTS, "export", "{dataset}", "{model}", "{method}"),
     shell:
         "gazepipe export --block {params.block:q} --weights {input.weights} --store {input.store}"
-        " --split {input.split} --predicted {input.predicted} --out $(dirname {output.files[0]}) 2> {log}"
+        " --split {input.split} --predicted {input.predicted} --state {params.state} --key {params.key}"
+        " --out $(dirname {output.files[0]}) 2> {log}"
 
 
 rule export_errors:
@@ -47,9 +49,11 @@ rule export_errors:
     params:
         block=block("export_errors"),
         key=key("export_errors"),
+        state=paths.export_state(RESULTS, "errors", "{dataset}", "{model}", "{method}", "{fold}", "{seed}"),
     shell:
         "gazepipe export-errors --block {params.block:q} --weights {input.weights} --store {input.store}"
-        " --split {input.split} --predicted {input.predicted} --out {output.errors} 2> {log}"
+        " --split {input.split} --predicted {input.predicted} --state {params.state} --key {params.key}"
+        " --out {output.errors} 2> {log}"
 
 
 rule speed:
