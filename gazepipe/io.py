@@ -28,7 +28,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     beside it is removed. Raises StorageError where the disk is full or may not be written.
     """
     path = Path(path)
-    partial = path.with_name(f"{PARTIAL}{_machine()}{os.getpid():07d}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{process_name()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
@@ -62,8 +62,8 @@ def _remove_leftovers(path: Path) -> None:
             token, _, of = name.removeprefix(PARTIAL).partition("-")
             if not token.isdecimal():
                 continue
-            ours = token[:-7] == _machine()
-            if (ours and _is_gone(int(token[-7:]))) or (not ours and of == path.name):
+            pid = process_named(token)
+            if of == path.name if pid is None else _is_gone(pid):
                 _remove(path.parent / name)
 
 
@@ -79,6 +79,16 @@ def _is_gone(pid: int) -> bool:
     except OSError:
         pass
     return False
+
+
+def process_name() -> str:
+    """Digits that name this process among those of all machines and containers that see the same files."""
+    return f"{_machine()}{os.getpid():07d}"
+
+
+def process_named(name: str) -> int | None:
+    """The id of the process of this `process_name`; None for one of another machine or container."""
+    return int(name[-7:]) if name.isdecimal() and name[:-7] == _machine() else None
 
 
 @cache
