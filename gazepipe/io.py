@@ -32,7 +32,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        _remove(partial)
+        remove(partial)
         yield partial
         if partial.is_dir() and path.is_dir():
             shutil.rmtree(path)
@@ -44,10 +44,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise stored from error
     finally:
         with suppress(OSError):
-            _remove(partial)
+            remove(partial)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all that it holds; nothing where there is none."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -64,7 +65,7 @@ def _remove_leftovers(path: Path) -> None:
                 continue
             pid = process_named(token)
             if of == path.name if pid is None else _is_gone(pid):
-                _remove(path.parent / name)
+                remove(path.parent / name)
 
 
 def _partials(folder: Path) -> list[str]:

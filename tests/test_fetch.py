@@ -17,6 +17,7 @@ from gazepipe.datasets.fetch import fetch, raw_folder
 from gazepipe.datasets.prepare import prepare_part
 from gazepipe.datasets.synthetic import draw
 from gazepipe.errors import UserError
+from gazepipe.io import process_name
 from gazepipe.plan import Plan
 
 QUICK = Patience(attempts=3, backoff_s=0.01, longest_s=0.02, timeout_s=0.5, window_s=0.2)
@@ -288,6 +289,17 @@ def test_an_evil_archive_leaves_nothing(web):
     assert "points out of the folder" in refusal(block("mpiifacegaze", {"url": url}))
     assert sorted(p.name for p in Path().iterdir()) == ["data"]
     assert [p.name for p in Path("data/raw").iterdir() if not p.name.endswith(".lock")] == []
+
+
+def test_what_a_killed_process_left_half_drawn_is_not_counted():
+    """Also where its process id is another's by now."""
+    drawn = {**of_path(""), "source": {"drawn": {"seed": 1, "images": 1, "size": 64}}}
+    whole = fetched(drawn)
+    leftover = Path(f"data/raw/set/.partial-{process_name()}-p07")
+    leftover.mkdir()
+    for name in (f"{leftover}/p07.mat", f"{leftover}.mat"):
+        Path(name).write_bytes(b"half")
+    assert fetched(drawn) == whole
 
 
 def test_leftovers_of_a_killed_run_are_removed_and_neighbours_kept(web, faces):
