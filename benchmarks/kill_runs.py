@@ -47,9 +47,11 @@ KINDS = {
 }
 """The kinds of stages of which each must be hit, in the order in which a workflow comes to them."""
 TARGETS = ("main", "stage", "group")
-LONGEST_DELAY = {"fetch": 0.05, "prepare": 0.04, "train": 0.04, "predict": 0.03, "tables": 0.03}
-ANY_TIME = (0.01, 0.12)
-"""Delays as shares of the time that the reference takes: a slow machine is killed later."""
+LONGEST_DELAY = {"fetch": 1.2, "prepare": 1.0, "train": 1.5, "predict": 0.8, "tables": 0.8}
+ANY_TIME = (0.3, 3.5)
+"""Delays in units of the time from the start of Snakemake to its first job: a busy machine is killed later."""
+FIRST_JOB = "Select jobs to execute..."
+PACE_SECONDS = 3.0
 POLL_SECONDS = 0.05
 PATIENCE_SECONDS = 3600
 SHOWN = 20
@@ -57,7 +59,7 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Planned:
-    """A kill to come: of whom, so many seconds after a stage of the kind `at` was seen, or after the start."""
+    """A kill to come: of whom, and its `delay` after a stage of the kind `at` was seen, or after the start."""
 
     target: str
     at: str
@@ -66,11 +68,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Kill:
-    """A kill: `moment` in seconds since that start of the workflow; the stages at work, the one that was hit in
-    asterisks; how many of them were `left` behind; the jobs that this start had `finished`."""
+    """A kill: `moment` in seconds since that start of the workflow, `first_job` the same (none: not yet); the stages at
+    work, the one that was hit in asterisks; how many of them were `left` behind; the jobs that this start `finished`.
+    """
 
     kill: int
     planned: str
+    first_job: float | None
     moment: float
     target: str
     running: str
@@ -78,9 +82,8 @@ class Kill:
     finished: int
 
 
-def schedule(kills: int, seed: int, seconds: float) -> list[Planned]:
-    """Kills of a workflow that takes so many `seconds`: targets in turn by chance; every other one waits for a kind of
-    stage, from the first kinds to the last."""
+def schedule(kills: int, seed: int) -> list[Planned]:
+    """Targets in turn by chance; every other kill waits for a kind of stage, from the first kinds to the last."""
     draws = np.random.default_rng(seed)
     targets = draws.permutation(np.resize(TARGETS, kills))
     count = min(kills, max(len(KINDS), -(-kills // 2)))
@@ -90,7 +93,7 @@ def schedule(kills: int, seed: int, seconds: float) -> list[Planned]:
     for number, target in enumerate(targets):
         at = waiting[places.index(number)] if number in places else ""
         low, high = (0.0, LONGEST_DELAY[at]) if at else ANY_TIME
-        planned.append(Planned(str(target), str(at), round(float(draws.uniform(low, high)) * seconds, 2)))
+        planned.append(Planned(str(target), str(at), float(draws.uniform(low, high))))
     return planned
 
 
@@ -108,7 +111,7 @@ def copy_source(folder: Path) -> Path:
 
 def start(folder: Path, args: argparse.Namespace, number: int) -> subprocess.Popen:
     """Snakemake, as the leader of a process group of its own; its log is `number`.log beside the folder."""
-    command = [sys.executable, "-m", "snakemake", "--cores", str(args.cores), "--configfile", args.configfile]
+    command = [sys.executable, "-m", "snakemake", "--cores", str(args.cores), "--configfile", str(args.configfile)]
     slots = folder.parent / "slots"
     slots.mkdir(exist_ok=True)
     environment = {
@@ -166,13 +169,23 @@ def finish(folder: Path, args: argparse.Namespace, number: int) -> float:
 # ---- kills
 
 
-def kill_once(folder: Path, args: argparse.Namespace, number: int, planned: Planned) -> Kill | None:
-    """Start the workflow and kill it as planned; None where it ended before."""
-    began = time.monotonic()
+def kill_once(folder: Path, args: argparse.Namespace, number: int, planned: Planned, pace: float) -> Kill | None:
+    """Start the workflow and kill it as planned, by the `pace` of the start before; None where it ended itself."""
+    began, first_job = time.monotonic(), None
     main = start(folder, args, number)
-    wait_for(lambda: main.poll() is not None or _moment_has_come(folder, planned, began), f"kill {number}")
+
+    def has_come() -> bool:
+        nonlocal first_job
+        if first_job is None and FIRST_JOB in log_of(folder, number).read_text(errors="replace"):
+            first_job = time.monotonic() - began
+        if planned.at:
+            # A kind that is over no longer comes; the last one does.
+            return any(name in (*KINDS[planned.at], *KINDS["tables"]) for name in stages(folder).values())
+        return time.monotonic() - began >= planned.delay * (first_job or pace)
+
+    wait_for(lambda: main.poll() is not None or has_come(), f"kill {number}")
     if planned.at:
-        time.sleep(planned.delay)
+        time.sleep(planned.delay * (first_job or pace))
     if main.poll() is not None:
         if main.returncode != 0:
             raise SystemExit(f"{log_of(folder, number)}: ended with status {main.returncode}, and nobody killed it")
@@ -183,20 +196,14 @@ def kill_once(folder: Path, args: argparse.Namespace, number: int, planned: Plan
     main.wait()
     return Kill(
         kill=number,
-        planned=f"{planned.at or 'any time'} + {planned.delay:.1f} s",
+        planned=f"{planned.at or 'any time'} + {planned.delay:.1f}",
+        first_job=first_job and round(first_job, 2),
         moment=round(moment, 2),
         target=target,
         running=", ".join(f"*{name}*" if pid == hit else name for pid, name in sorted(running.items())),
         left=len(stages(folder)),
         finished=finished_jobs(folder, number).total(),
     )
-
-
-def _moment_has_come(folder: Path, planned: Planned, began: float) -> bool:
-    if not planned.at:
-        return time.monotonic() - began >= planned.delay
-    # A kind that is over no longer comes; the last one does.
-    return any(name in (*KINDS[planned.at], *KINDS["tables"]) for name in stages(folder).values())
 
 
 def _send(main: subprocess.Popen, target: str, running: dict[int, str], moment: float) -> tuple[str, int | None]:
@@ -246,10 +253,10 @@ def counts_of(folder: Path, starts: int) -> Counter:
     return sum((finished_jobs(folder, number) for number in range(starts)), Counter())
 
 
-def ended_twice(folder: Path, configfile: str) -> list[str]:
+def ended_twice(folder: Path, configfile: Path) -> list[str]:
     """Jobs that ran to their end and then again: their log is younger than their record, a stage's last act, which is
     not written anew for the same key."""
-    layers = (configuration.read(folder / name) for name in ("config.yaml", configfile))
+    layers = (configuration.read(path) for path in (folder / "config.yaml", configfile))
     plan = Plan(configuration.load(configuration.merged(*layers)))
     twice = []
     for job in jobs_of(plan):
@@ -287,7 +294,7 @@ def checks(reference: Path, killed: Path, kills: list[Kill], args: argparse.Name
 
 def nothing_to_do(folder: Path, args: argparse.Namespace) -> bool:
     """Whether Snakemake would run no job."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", args.configfile, "--dry-run"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", str(args.configfile), "--dry-run"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     return "Nothing to be done" in done.stdout + done.stderr
 
@@ -305,10 +312,10 @@ def summary(
     lines = [
         f"# {len(kills)} kills, the same bytes" if not any(found.values()) else "# Kills: something does not hold",
         "",
-        f"`python benchmarks/kill_runs.py {' '.join(sys.argv[1:])}`",
+        f"`python benchmarks/kill_runs.py --configfile {os.path.relpath(args.configfile, REPOSITORY)}"
+        f" --kills {args.kills} --seed {args.seed} --cores {args.cores} --save-seconds {args.save_seconds:g}`",
         "",
-        f"`{args.configfile}` with `--cores {args.cores}`, {counts_of(reference, 1).total()} jobs, states of trainings"
-        f" every {args.save_seconds:g} s; {machine()['cpu']}, {machine()['cores']} cores.",
+        f"{counts_of(reference, 1).total()} jobs; {machine()['cpu']}, {machine()['cores']} cores.",
         "",
         *(line for claim, cases in found.items() for line in _told(claim, cases)),
         f"- Compared: {len(files)} files, {size / 1e6:.1f} MB. {timed} of them hold times, and compared without them"
@@ -319,7 +326,8 @@ def summary(
         f"- Stages that were still there when Snakemake was gone: {sum(kill.left for kill in kills)}. They end by"
         " themselves, and the next start waits for that.",
         "",
-        "*moment*: seconds since that start of the workflow. *running*: stages at work, the one that was hit in"
+        "*planned*: the delay in units of *first_job*. *first_job*, *moment*: seconds from that start to"
+        " its first job and to the kill. *running*: stages at work, the one that was hit in"
         " asterisks. *left*: of these, still there when Snakemake was gone. *finished*: jobs that this start finished.",
         "",
         tabulate([asdict(kill) for kill in kills], headers="keys", tablefmt="github", floatfmt=".1f"),
@@ -337,14 +345,14 @@ def _told(claim: str, cases: list[str]) -> list[str]:
 def run(folder: Path, args: argparse.Namespace) -> bool:
     """Reference, kills, comparison; whether all holds."""
     reference, killed = (copy_source(folder / name) for name in ("whole", "killed"))
-    seconds = finish(reference, args, 0)
-    print(f"reference: {seconds:.0f} s", flush=True)
-    kills: list[Kill] = []
-    for planned in schedule(args.kills, args.seed, seconds):
-        kill = kill_once(killed, args, len(kills), planned)
+    print(f"reference: {finish(reference, args, 0):.0f} s", flush=True)
+    kills, pace = [], PACE_SECONDS
+    for planned in schedule(args.kills, args.seed):
+        kill = kill_once(killed, args, len(kills), planned, pace)
         if kill is None:
             break
         kills.append(kill)
+        pace = kill.first_job or pace
         print(" ".join(f"{name} {value};" for name, value in asdict(kill).items()), flush=True)
     print(f"the rest: {finish(killed, args, len(kills)):.0f} s", flush=True)
     found = checks(reference, killed, kills, args)
@@ -359,7 +367,7 @@ def run(folder: Path, args: argparse.Namespace) -> bool:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--configfile", default="config/smoke.yaml", help="in the repository (config/smoke.yaml)")
+    parser.add_argument("--configfile", type=Path, default=REPOSITORY / "config/smoke.yaml", help="(config/smoke.yaml)")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--kills", type=int, default=20, help="how many (20)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and targets (0)")
@@ -371,6 +379,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = arguments()
+    args.configfile = args.configfile.resolve(strict=True)
     if args.folder:
         return int(not run(args.folder.resolve(), args))
     with tempfile.TemporaryDirectory() as folder:

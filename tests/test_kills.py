@@ -129,10 +129,10 @@ def test_kills_are_spread_over_the_stages(repository, monkeypatch):
     monkeypatch.syspath_prepend(str(repository / "benchmarks"))
     from kill_runs import KINDS, TARGETS, schedule
 
-    planned = schedule(24, 0, 100.0)
-    assert schedule(24, 0, 100.0) == planned != schedule(24, 1, 100.0)
+    planned = schedule(24, 0)
+    assert schedule(24, 0) == planned != schedule(24, 1)
     waited = [kill.at for kill in planned if kill.at]
     assert (len(planned), len(waited)) == (24, 12)
     assert list(dict.fromkeys(waited)) == list(KINDS)
     assert {kill.target for kill in planned} == set(TARGETS)
-    assert [kill.at for kill in schedule(3, 0, 100.0)] == list(KINDS)[:3]
+    assert [kill.at for kill in schedule(3, 0)] == list(KINDS)[:3]
