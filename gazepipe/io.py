@@ -28,11 +28,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
     beside it is removed. Raises StorageError where the disk is full or may not be written.
     """
     path = Path(path)
-    partial = path.with_name(f"{PARTIAL}{process_name()}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{_machine()}{os.getpid():07d}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
-        remove(partial)
+        _remove(partial)
         yield partial
         if partial.is_dir() and path.is_dir():
             shutil.rmtree(path)
@@ -44,11 +44,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise stored from error
     finally:
         with suppress(OSError):
-            remove(partial)
+            _remove(partial)
 
 
-def remove(path: Path) -> None:
-    """Delete a file or a folder with all that it holds; nothing where there is none."""
+def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -63,9 +62,9 @@ def _remove_leftovers(path: Path) -> None:
             token, _, of = name.removeprefix(PARTIAL).partition("-")
             if not token.isdecimal():
                 continue
-            pid = process_named(token)
-            if of == path.name if pid is None else _is_gone(pid):
-                remove(path.parent / name)
+            ours = token[:-7] == _machine()
+            if (ours and _is_gone(int(token[-7:]))) or (not ours and of == path.name):
+                _remove(path.parent / name)
 
 
 def _partials(folder: Path) -> list[str]:
@@ -80,16 +79,6 @@ def _is_gone(pid: int) -> bool:
     except OSError:
         pass
     return False
-
-
-def process_name() -> str:
-    """Digits that name this process among those of all machines and containers that see the same files."""
-    return f"{_machine()}{os.getpid():07d}"
-
-
-def process_named(name: str) -> int | None:
-    """The id of the process of this `process_name`; None for one of another machine or container."""
-    return int(name[-7:]) if name.isdecimal() and name[:-7] == _machine() else None
 
 
 @cache

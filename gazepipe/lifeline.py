@@ -12,10 +12,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-
-from gazepipe.io import process_name, process_named
 
 WORKFLOW = "GAZEPIPE_WORKFLOW"
 STAGES = ".stages"
@@ -23,7 +21,7 @@ STAGES = ".stages"
 
 def lead() -> None:
     """Make this process the one that the stages started from here on live no longer than."""
-    os.environ[WORKFLOW] = process_name()
+    os.environ[WORKFLOW] = f"{os.getpid()} {_here()}"
 
 
 def wait_for_stages(root: Path) -> None:
@@ -39,27 +37,34 @@ def wait_for_stages(root: Path) -> None:
 @contextmanager
 def at_work(root: Path) -> Iterator[None]:
     """A stage at work in the results folder `root`; it ends by SIGTERM when its workflow, if it has one, is gone."""
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / STAGES, "a") as file:
-        # A file system may know no locks.
+    with ExitStack() as held:
+        # A folder that cannot be written is reported where results are; a file system may know no locks.
         with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_SH)
+            root.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(held.enter_context(open(root / STAGES, "a")), fcntl.LOCK_SH)
         _follow(os.environ.get(WORKFLOW, ""))
         yield
 
 
 def _follow(workflow: str) -> None:
-    pid = process_named(workflow)
-    if pid is None:
+    pid, _, place = workflow.partition(" ")
+    if not pid.isdecimal() or place != _here():
         return
     try:
-        descriptor = os.pidfd_open(pid)
+        descriptor = os.pidfd_open(int(pid))
     except ProcessLookupError:
         os.kill(os.getpid(), signal.SIGTERM)
     except (AttributeError, OSError):
         return  # a system without such descriptors: the workflow's next start waits for this stage
     else:
         threading.Thread(target=_end_with, args=(descriptor,), daemon=True).start()
+
+
+def _here() -> str:
+    """The machine or container whose process ids these are."""
+    with suppress(OSError):
+        return f"{os.uname().nodename} {os.readlink('/proc/self/ns/pid')}"
+    return ""
 
 
 def _end_with(descriptor: int) -> None:

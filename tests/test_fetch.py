@@ -17,7 +17,6 @@ from gazepipe.datasets.fetch import fetch, raw_folder
 from gazepipe.datasets.prepare import prepare_part
 from gazepipe.datasets.synthetic import draw
 from gazepipe.errors import UserError
-from gazepipe.io import process_name
 from gazepipe.plan import Plan
 
 QUICK = Patience(attempts=3, backoff_s=0.01, longest_s=0.02, timeout_s=0.5, window_s=0.2)
@@ -295,7 +294,7 @@ def test_what_a_killed_process_left_half_drawn_is_not_counted():
     """Also where its process id is another's by now."""
     drawn = {**of_path(""), "source": {"drawn": {"seed": 1, "images": 1, "size": 64}}}
     whole = fetched(drawn)
-    leftover = Path(f"data/raw/set/.partial-{process_name()}-p07")
+    leftover = Path(f"data/raw/set/.partial-{os.getpid():07d}-p07")
     leftover.mkdir()
     for name in (f"{leftover}/p07.mat", f"{leftover}.mat"):
         Path(name).write_bytes(b"half")
