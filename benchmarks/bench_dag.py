@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from gazepipe import config as configuration
-from gazepipe.explain.figures import COLOURS, save, styled
+from gazepipe.explain.figures import COLOURS
+from gazepipe.figures import save, styled
 from gazepipe.plan import Job, Plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
