@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-from gazepipe import __version__, slots
+from gazepipe import __version__, lifeline, paths, slots
 from gazepipe.errors import StorageError, UserError
 
 
@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         told = _block(args).pop("record", None)
         with ExitStack() as held:
+            if told:
+                held.enter_context(lifeline.at_work(Path(paths.root_of_record(told["planned"]))))
             # First the GPU: who has one may wait for cores, who has cores never waits for a GPU.
             held.enter_context(slots.hold_gpus(_gpus(args)))
             if args.slots:

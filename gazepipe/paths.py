@@ -185,6 +185,11 @@ def record(root: str, stage: str, *names: str) -> str:
     return f"{root}/.records/{'/'.join([stage, *names])}.json"
 
 
+def root_of_record(path: str) -> str:
+    """The results folder that a `record` or `planned` lies in."""
+    return path.partition("/.records/")[0]
+
+
 def planned(root: str, stage: str, *names: str) -> str:
     """The record of one job that is to run; it becomes `record` when the job has ended."""
     return f"{root}/.records/.planned/{'/'.join([stage, *names])}.json"

@@ -72,6 +72,7 @@ class Plan:
         self.config = config
         self.root = paths.results_root(config.run)
         self._key = cache(self._compute_key)
+        self._fingerprint = cache(provenance.source_fingerprint)
 
     def block(self, stage: str, **wildcards: str) -> dict:
         """The configuration that one job reads, as builtins."""
@@ -96,7 +97,7 @@ class Plan:
 
     def source(self, stage: str, **wildcards: str) -> str:
         """Fingerprint of the source that one job runs."""
-        return provenance.source_fingerprint(self.modules(stage, **wildcards))
+        return self._fingerprint(self.modules(stage, **wildcards))
 
     # ---- what each stage reads of the configuration
 

@@ -2,7 +2,7 @@ import json
 from functools import partial
 
 from gazepipe import config as configuration
-from gazepipe import paths, records
+from gazepipe import lifeline, paths, records
 from gazepipe.errors import UserError
 from gazepipe.lock import Lock
 from gazepipe.plan import Job, Plan
@@ -15,6 +15,7 @@ except UserError as error:
     # Past Snakemake's own handler, which would print a traceback and leave with status 1.
     os._exit(2)
 
+lifeline.lead()
 # Not in the processes that Snakemake starts for single jobs.
 LOCK = Lock(PLAN.root) if workflow.is_main_process and not workflow.output_settings.dryrun else None
 # Keys hold all that a job depends on. File times, which a copy, a clone or a touch changes, are brought in line with them.
