@@ -26,13 +26,14 @@ def main(argv: list[str] | None = None) -> int:
         with ExitStack() as held:
             if told:
                 held.enter_context(lifeline.at_work(Path(paths.root_of_record(told["planned"]))))
-            # First the GPU: who has one may wait for cores, who has cores never waits for a GPU.
-            held.enter_context(slots.hold_gpus(_gpus(args)))
-            if args.slots:
-                count = args.slots(args)
-                held.enter_context(nullcontext() if count is None else slots.hold(count))
+            if _rank(args) is None:
+                # First the GPU: who has one may wait for cores, who has cores never waits for a GPU.
+                held.enter_context(slots.hold_gpus(_gpus(args)))
+                if args.slots:
+                    count = args.slots(args)
+                    held.enter_context(nullcontext() if count is None else slots.hold(count))
             args.run(args)
-        if told:
+        if told and not _rank(args):
             from gazepipe.records import finish
 
             finish(told)
@@ -83,13 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     stage(_prepare, "out", "rejected", slots=_one).add_argument("parts", type=Path, nargs="+")
     stage(_split, "store", "out")
     stage(_sheet, "receipt", "store", "out", slots=_one)
-    train = stage(_train, "store", "split", "out", slots=lambda args: args.block["training"]["threads"])
-    train.add_argument("--parent", type=Path, help="weights to start from")
-    train.add_argument("--teacher", type=Path, help="weights of the teacher")
-    train.add_argument("--shape", type=Path, help="weights of the network whose shape this one has")
-    train.add_argument("--width", type=Path, help="width.json of the parent's explanation")
+    train = stage(_train, *TRAIN_FILES, slots=lambda args: _processes(args) * args.block["training"]["threads"])
+    for name, text in TRAIN_OPTIONS.items():
+        train.add_argument(f"--{name}", type=str if name == "source" else Path, help=text)
+    train.set_defaults(source="")
     _state_arguments(train)
-    train.add_argument("--source", default="", help="source fingerprint, for the record")
     predict = stage(_predict, block=False, slots=lambda args: args.block["threads"] if args.block else None)
     _predict_arguments(predict)
     stage(_predict_mean, "train-store", "split", "store", "out", slots=_one)
@@ -140,6 +139,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+TRAIN_FILES = ("store", "split", "out")
+TRAIN_OPTIONS = {
+    "parent": "weights to start from",
+    "teacher": "weights of the teacher",
+    "shape": "weights of the network whose shape this one has",
+    "width": "width.json of the parent's explanation",
+    "source": "source fingerprint, for the record",
+}
 PREDICT_FILES = ("weights", "store", "split", "out")
 
 
@@ -187,8 +194,26 @@ def _one(_: argparse.Namespace) -> int:
 
 
 def _gpus(args: argparse.Namespace) -> int:
-    """Stages that compute on a device ask for a GPU unless the configuration says cpu."""
-    return int(_block(args).get("device") in ("auto", "cuda"))
+    """Stages that compute on a device ask for a GPU, and each process of a training for its own, unless the
+    configuration says cpu.
+    """
+    if _block(args).get("device") not in ("auto", "cuda"):
+        return 0
+    wanted = _processes(args)
+    if wanted > 1 and 0 < (there := len(slots.gpus())) < wanted:
+        raise UserError(f"training.processes: {wanted} need a GPU each, but {there} are here; use fewer, or the cpu")
+    return wanted
+
+
+def _processes(args: argparse.Namespace) -> int:
+    """How many processes the stage computes in, each with a GPU and threads of its own."""
+    return int(_block(args).get("training", {}).get("processes", 1)) if args.stage == "train" else 1
+
+
+def _rank(args: argparse.Namespace) -> int | None:
+    """Which of a training's processes this is; None for one that starts them, and for all that is one process."""
+    rank = os.environ.get("RANK") if _processes(args) > 1 else None
+    return None if rank is None else int(rank)
 
 
 def _block(args: argparse.Namespace) -> dict:
@@ -252,6 +277,13 @@ def _sheet(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     """train one network on one fold"""
+    if _processes(args) > 1 and _rank(args) is None:
+        from gazepipe.training.launch import launch
+
+        given = [(name, getattr(args, name)) for name in (*TRAIN_FILES, *TRAIN_OPTIONS, "state", "key")]
+        options = [f"--{name}={value}" for name, value in given if value]
+        launch(["train", "--block", json.dumps(args.block), *options], _processes(args))
+        return
     from gazepipe.provenance import machine, versions
     from gazepipe.training.stage import train
 

@@ -64,8 +64,9 @@ class EarlyStopping(Block):
 
 class Training(Block):
     """How any network is trained; a data set's, a model's or a method's own `training` overrides single keys.
-    `normalise`: images by mean and deviation of the `store` (0.5, 0.5) or of the `training` subjects' pixels; `tag`
-    names a TensorBoard run."""
+    `normalise`: images by mean and deviation of the `store` (0.5, 0.5) or of the `training` subjects' pixels;
+    `processes`: how many divide each batch of one run, with a GPU each, or `threads` each on the CPU; `tag` names a
+    TensorBoard run."""
 
     epochs: Count = 12
     batch_size: Count = 64
@@ -83,6 +84,7 @@ class Training(Block):
     early_stopping: EarlyStopping | None = None
     normalise: Literal["store", "training"] = "store"
     threads: Count = 1
+    processes: Count = 1
     tensorboard: bool = False
     tag: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*)?$")] = ""
 

@@ -151,12 +151,12 @@ def test_central_attention_agrees_with_a_loop_over_positions():
 
 def test_stochastic_depth_acts_in_training_only_and_keeps_the_mean():
     block = network("simvit", [1, 32, 32], 0.25).stage4.blocks[-1]
-    assert block.drop_rate == pytest.approx(0.2)
+    assert block.drop_path.rate == pytest.approx(0.2)
     ones = torch.ones(20_000, 1, 1, 1)
-    dropped = block.train()._drop_path(ones)
+    dropped = block.train().drop_path(ones)
     assert dropped.unique().tolist() == pytest.approx([0.0, 1.25])
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.02)
-    assert torch.equal(block.eval()._drop_path(ones), ones)
+    assert torch.equal(block.eval().drop_path(ones), ones)
 
 
 # -- registry --------------------------------------------------------------------------------------------------------

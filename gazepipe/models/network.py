@@ -30,6 +30,23 @@ class GazeNetwork(nn.Module):
         return self.head(self.features(x)[-1])
 
 
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): training drops a sample's branch [B, ...] at `rate`; the mean over draws is
+    the branch itself.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.rate == 0:
+            return branch
+        keep = 1 - self.rate
+        kept = torch.rand(branch.shape[0], 1, 1, 1, device=branch.device) < keep
+        return branch * (kept / keep).to(branch.dtype)
+
+
 def scaled(channels: int, width: float) -> int:
     """`channels` times `width`, rounded to a multiple of 8 and never below 8."""
     return max(8, 8 * round(channels * width / 8))

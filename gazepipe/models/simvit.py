@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gazepipe.models.network import GazeNetwork, scaled, small_output
+from gazepipe.models.network import DropPath, GazeNetwork, scaled, small_output
 
 HEAD_WIDTH = 32
 HEADS = (1, 2, 5, 8)
@@ -74,19 +74,11 @@ class Block(nn.Module):
         self.attention = attention
         self.mlp_norm = nn.LayerNorm(channels)
         self.mlp = Mlp(channels, channels * mlp_ratio)
-        self.drop_rate = drop_rate
+        self.drop_path = DropPath(drop_rate)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self._drop_path(self.attention(self.attention_norm(x)))
-        return x + self._drop_path(self.mlp(self.mlp_norm(x)))
-
-    def _drop_path(self, branch: torch.Tensor) -> torch.Tensor:
-        """Stochastic depth (Huang et al. 2016): the mean over draws is the branch itself."""
-        if not self.training or self.drop_rate == 0:
-            return branch
-        keep = 1 - self.drop_rate
-        kept = torch.rand(branch.shape[0], 1, 1, 1, device=branch.device) < keep
-        return branch * (kept / keep).to(branch.dtype)
+        x = x + self.drop_path(self.attention(self.attention_norm(x)))
+        return x + self.drop_path(self.mlp(self.mlp_norm(x)))
 
 
 class SelfAttention(nn.Module):

@@ -20,6 +20,7 @@ from gazepipe.progress import track
 from gazepipe.training.augment import augment
 from gazepipe.training.data import Samples, batches, evaluation_batch, normalised, to_unit
 from gazepipe.training.device import autocast, resolve_precision
+from gazepipe.training.distributed import ALONE, Group
 from gazepipe.training.optim import build_optimizer, rate_factor
 from gazepipe.training.run import Average, Run, identity, restore, snapshot
 from gazepipe.training.state import State
@@ -66,6 +67,7 @@ def fit(
     generators: dict[str, torch.Generator] | None = None,
     log_dir: Path | None = None,
     state: State | None = None,
+    group: Group = ALONE,
 ) -> Fitted:
     """Train `model` in place; it ends, in eval mode, with the weights of the epoch of lowest validation
     error.
@@ -79,8 +81,8 @@ def fit(
 
     `cycles` repeats the schedule, `on_cycle` is called before each; early stopping ends a cycle. `adapters` are
     trained along and not kept; `generators` are what objective and hook draw from; `log_dir` receives TensorBoard
-    scalars and graph. The validation error is the mean over subjects of each subject's mean error, in degrees
-    or pixels.
+    scalars and graph; `group` are the processes that divide each batch. The validation error is the mean over
+    subjects of each subject's mean error, in degrees or pixels.
 
     Same arguments on one machine give the same bytes: order, augmentation and dropout are seeded by `seed`.
     With a `state` that also holds for a run that was killed at any moment and started again; a signal ends it
@@ -91,6 +93,8 @@ def fit(
     precision = resolve_precision(training["precision"], device)
     model.to(device, memory_format=torch.channels_last)
     run = _fresh_run(model, adapters, training, precision, seed, device, generators or {})
+    example = torch.zeros(1, *train.images.shape[1:], device=device)
+    group.adopt(model, adapters, example, rows=min(training["batch_size"], len(train)))
     started = time.monotonic()
     if state is not None:
         decides = {"training": training, "seed": seed, "cycles": cycles, "precision": precision, "samples": len(train)}
@@ -104,9 +108,8 @@ def fit(
             state.offer(lambda: snapshot(run, time.monotonic() - started))
 
     orders = _orders(len(train), derived_seed(seed, "order"), skip=len(run.history))
-    example = torch.zeros(1, *train.images.shape[1:], device=device)
     with (
-        scalar_log(log_dir, model, example, first=len(run.history) + 1) as log,
+        scalar_log(log_dir if group.first else None, model, example, first=len(run.history) + 1) as log,
         nullcontext() if state is None else state.listening(),
     ):
         while run.cycle < cycles:
@@ -115,8 +118,8 @@ def fit(
                     on_cycle(run.cycle, model, run.optimizer)
                 run.average = Average(model, training["ema"]) if training["ema"] > 0 else None
             text = f"{label} epoch {len(run.history) + 1}/{training['epochs'] * cycles}"
-            rate = _learn(run, train, next(orders), objective, training, precision, text, pause)
-            _judge(run, validation, rate, training, precision, label, pause)
+            rate = _learn(run, train, next(orders), objective, training, precision, text, pause, group)
+            _judge(run, validation, rate, training, precision, label, pause, group)
             log(run.history[-1])
             run.epoch += 1
             past = [row["validation_error"] for row in run.history[-run.epoch :]]
@@ -167,6 +170,7 @@ def _learn(
     precision: str,
     label: str,
     pause: Callable[[], None],
+    group: Group,
 ) -> float:
     """The steps of an epoch that are still to be done; returns the last learning rate. `pause` follows each step."""
     for module in run.trained:
@@ -175,14 +179,15 @@ def _learn(
     steps = max(1, len(train) // size)
     first = run.epoch * steps
     shown = track(batches(train, size, order, start=done), label, steps - done, "batch")
-    for step, (images, target) in enumerate(prepared(shown, train, run, training["augmentation"]), first + done):
+    ready = prepared(shown, train, run, training["augmentation"], group)
+    for step, (images, target) in enumerate(ready, first + done):
         set_rate(run.optimizer, training["learning_rate"] * rate_factor(training, step, steps))
         with autocast(run.device, precision):
-            loss = objective(run.model, images, target)
-        update(loss, run.trained, run.optimizer, run.scaler, training["clip_norm"])
+            loss = group.weighted(objective(run.model, images, target))
+        update(loss, run.trained, run.optimizer, run.scaler, training["clip_norm"], group)
         if run.average is not None:
             run.average.update(run.model)
-        run.losses.append(loss.detach())
+        run.losses.append(group.total(loss.detach()))
         pause()
     return training["learning_rate"] * rate_factor(training, first + steps - 1, steps)
 
@@ -195,10 +200,11 @@ def _judge(
     precision: str,
     label: str,
     pause: Callable[[], None],
+    group: Group,
 ) -> None:
     """Close the epoch: validate, write its row of the history, keep the weights if they are the best so far."""
     train_loss = torch.stack(run.losses).mean().item()
-    by_subject = subject_errors(run.judged, validation, run.device, precision, pause)
+    by_subject = group.from_first(lambda: subject_errors(run.judged, validation, run.device, precision, pause))
     error = mean_of(by_subject)
     epoch = len(run.history) + 1
     _check_finite(label, epoch, train_loss, error, training["learning_rate"])
@@ -222,13 +228,13 @@ def stalled(past: list[float], early_stopping: dict | None) -> bool:
 
 
 def prepared(
-    raw: Iterable[tuple[torch.Tensor, torch.Tensor]], samples: Samples, run: Run, augmentation: dict
+    raw: Iterable[tuple[torch.Tensor, torch.Tensor]], samples: Samples, run: Run, augmentation: dict, group: Group
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches (u8 images, targets) as floats on the run's device, augmented and normalised."""
+    """Shares of batches (u8 images, targets) as floats on the run's device, augmented as a whole and normalised."""
     for images, target in raw:
         seen, target = to_unit(images, run.device), target.to(run.device)
         seen, target = augment(seen, target, augmentation, run.generators["augmentation"])
-        yield normalised(seen, samples.mean, samples.std), target
+        yield normalised(group.mine(seen), samples.mean, samples.std), group.mine(target)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
@@ -244,12 +250,14 @@ def update(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     clip_norm: float,
+    group: Group = ALONE,
 ) -> None:
-    """One step of the optimizer on `loss`; the norm of the whole gradient is cut to `clip_norm` (0: it is
-    not).
+    """One step of the optimizer on `loss`, this process's part of the `group`'s; the norm of the whole gradient is
+    cut to `clip_norm` (0: it is not).
     """
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
+    group.add_gradients(modules)
     if clip_norm > 0:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_([p for module in modules for p in module.parameters()], clip_norm)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from gazepipe.training.device import random_states, set_random_states
 from gazepipe.training.state import Snapshot
 
 
@@ -77,7 +78,7 @@ def snapshot(run: Run, seconds: float) -> Snapshot:
         "best": run.best,
         "generator": {name: generator.get_state() for name, generator in run.generators.items()},
         "epoch": {"losses": torch.stack(run.losses)},
-        "random": _random_states(run.device),
+        "random": random_states(run.device),
     }
     if run.adapters is not None:
         parts["adapters"] = run.adapters.state_dict()
@@ -111,7 +112,7 @@ def restore(run: Run, saved: Snapshot, ema: float) -> None:
     run.scaler.load_state_dict(facts["scaler"])
     for name, generator in run.generators.items():
         generator.set_state(parts["generator"][name])
-    _set_random_states(run.device, parts["random"])
+    set_random_states(run.device, parts["random"])
     run.losses = list(parts["epoch"]["losses"].to(run.device))
     run.best = parts.get("best", {})
     for name in COUNTERS:
@@ -128,16 +129,3 @@ def identity(run: Run, facts: dict) -> str:
             found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
             found.update(value.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
-
-
-def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type != "cpu":
-        states[device.type] = torch.get_device_module(device).get_rng_state()
-    return states
-
-
-def _set_random_states(device: torch.device, states: dict[str, torch.Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type in states and device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[device.type])

@@ -19,6 +19,7 @@ from gazepipe.models import build
 from gazepipe.models.weights import save_weights
 from gazepipe.training.data import Samples, check_images, normalised_by, samples_of
 from gazepipe.training.device import device_name, make_deterministic, peak_memory_mb, resolve_device
+from gazepipe.training.distributed import Group, joined, state_of
 from gazepipe.training.fit import HISTORY_COLUMNS, Fitted, derived_seed, fit
 from gazepipe.training.inherit import description, load_like, load_teacher, spec_like
 from gazepipe.training.losses import loss_of, supervised
@@ -54,6 +55,9 @@ def train(
     `shrink`. Subjects of the fold's roles train and validation are used; those of test are not looked at. `record`
     goes into run.json. Weights and history are a pure function of the arguments on one machine.
 
+    `training.processes` above 1: this is one of so many processes, see `gazepipe.training.distributed.joined`; the
+    first writes.
+
     A run that is killed continues from the file `state` when it is called again with the same `key`, which must
     stand for everything that the run depends on; a signal ends it with `Stopped` (exit status 143).
 
@@ -72,16 +76,21 @@ def train(
     samples = {role: samples_of(opened, roles[role]) for role in ("train", "validation")}
     samples = normalised_by(samples, training.get("normalise", "store"))
     _check_augmentation(training["augmentation"], samples["train"])
-    model, spec = _start(block, samples["train"], parent, shape, width, device)
-    kept = None if state is None else State(state, key)
-    history: list[dict] = []
-    if block.get("structural") is not None:
+    with joined(training.get("processes", 1), device) as group:
+        model, spec = _start(block, samples["train"], parent, shape, width, device)
+        kept = state_of(state, key, group)
+        history: list[dict] = []
+        if block.get("structural") is not None:
 
-        def recover(model: nn.Module, spec: dict, training: dict, step: State | None) -> Fitted:
-            return _fit(model, samples, {**block, "training": training}, teacher, spec, device, out, step)
+            def recover(model: nn.Module, spec: dict, training: dict, step: State | None) -> Fitted:
+                return _fit(model, samples, {**block, "training": training}, teacher, spec, device, out, step, group)
 
-        model, spec, history = part("structural").prune_in_steps(block, model, spec, samples["train"], recover, kept)
-    fitted = _fit(model, samples, block, teacher, spec, device, out, kept)
+            model, spec, history = part("structural").prune_in_steps(
+                block, model, spec, samples["train"], recover, kept
+            )
+        fitted = _fit(model, samples, block, teacher, spec, device, out, kept, group)
+    if not group.first:
+        return
     save_weights(out / "model.safetensors", model, spec, description(opened, samples["train"]))
     history += fitted.history
     write_history(out / "history.csv", [{**row, "epoch": number} for number, row in enumerate(history, 1)])
@@ -146,6 +155,7 @@ def _fit(
     device: torch.device,
     out: Path,
     state: State | None,
+    group: Group,
 ) -> Fitted:
     training, kd, rebirth, train = block["training"], block.get("kd"), block.get("rebirth"), samples["train"]
     generators = {
@@ -157,7 +167,7 @@ def _fit(
     if kd is not None:
         taught_by = load_teacher(teacher, spec, train)
         objective, adapters = part("kd").prepare(
-            kd, model, taught_by, training["loss"], train, generators["kd"], device
+            kd, model, taught_by, training["loss"], train, generators["kd"], device, group
         )
     if rebirth is not None:
         objective, on_cycle = part("rebirth").prepare(rebirth, objective, generators["rebirth"])
@@ -177,6 +187,7 @@ def _fit(
         generators=generators,
         log_dir=out / "tensorboard" / training.get("tag", "") if training["tensorboard"] else None,
         state=state,
+        group=group,
     )
 
 

@@ -85,6 +85,11 @@ def source(stage):
     return _params(partial(PLAN.source, stage))
 
 
+def of_training(count):
+    """What `count` makes of the run's training block."""
+    return _params(lambda **wildcards: count(PLAN.block("train", **wildcards)["training"]))
+
+
 def linked_weights(wildcards, link):
     run = PLAN.linked_runs(**wildcards).get(link)
     return [f"{paths.run_folder(RESULTS, **run)}/model.safetensors"] if run else []

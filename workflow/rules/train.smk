@@ -20,11 +20,11 @@ rule train:
         paths.benchmark(RESULTS, "train", "{dataset}", "{model}", "{method}", "{fold}", "{seed}")
     conda:
         ENVIRONMENT
-    threads: PLAN.config.training.threads
+    threads: of_training(lambda training: training["threads"] * training["processes"])
     resources:
         mem_mb=8000 if GPUS else 4000,
         runtime=lambda wildcards, attempt: 720 * attempt,
-        gpu=GPUS,
+        gpu=of_training(lambda training: GPUS * training["processes"]),
     params:
         block=block("train"),
         key=key("train"),
