@@ -15,8 +15,8 @@ rule export:
         ENVIRONMENT
     threads: PLAN.config.training.threads
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=by_attempt(6000),
+        runtime=by_attempt(120),
     params:
         block=block("export"),
         key=key("export"),
