@@ -1,11 +1,11 @@
-"""The profiles beside profiles/slurm: what they ask of a scheduler, and one that runs jobs through a queue of its own."""
+"""The profiles beside profiles/slurm: what they ask of a scheduler; one runs jobs through a queue of the test's own."""
 
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.workflow
 
 CLUSTERS = ("slurm", "cluster-generic", "kubernetes")
 
-# qsub and qstat of a queue that runs each script at once, in a session and a folder that are not the caller's; its first
-# job is killed.
+# qsub and qstat of a queue that runs each script at once, in a session and a folder that are not the caller's; its
+# first job is killed.
 QUEUE = """#!{python}
 import json, os, subprocess, sys
 from pathlib import Path
@@ -59,6 +59,22 @@ def test_groups_are_of_rules_that_there_are(repository, name):
     assert set(settings(repository, name)["groups"]) <= set(re.findall(r"^rule (\w+):", text, re.MULTILINE))
 
 
+def test_the_shell_of_a_rule_waits_for_its_stage_when_all_are_told_to_stop(repository, tmp_path):
+    prefix = re.search(
+        r'^shell\.prefix\("(.*)"\)$', (repository / "workflow/rules/common.smk").read_text(), re.MULTILINE
+    )
+    stage = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), print('saved'),"
+        " sys.exit(143))); print('ready', flush=True); time.sleep(60)"
+    )
+    command = f'{prefix[1]}set -euo pipefail; {sys.executable} -c "{stage}" 2> {tmp_path}/log'
+    shell = subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert shell.stdout.readline() == "ready\n"
+    os.killpg(shell.pid, signal.SIGTERM)
+    assert shell.wait(timeout=60) == 143
+    assert shell.stdout.read() == "saved\n"
+
+
 @pytest.fixture
 def queue(tmp_path) -> Path:
     folder = tmp_path / "queue"
@@ -92,18 +108,34 @@ def test_the_generic_profile_takes_jobs_through_a_queue(repository, tmp_path, qu
     assert "select=1:ncpus=2:mem=3000mb:ngpus=0 -l walltime=4200" in asked[3]
 
 
-@pytest.mark.skipif(find_spec("snakemake_executor_plugin_kubernetes") is None, reason="the plugin is not installed")
 def test_the_kubernetes_profile_is_understood(repository, tmp_path):
+    """By a dry run, with the bucket that its executor asks for."""
+    pytest.importorskip("snakemake_executor_plugin_kubernetes", reason="see docs/clusters.md for how to install it")
+    pytest.importorskip("snakemake_storage_plugin_s3", reason="the S3 storage plugin is not installed")
+    boto3, server = pytest.importorskip("boto3"), pytest.importorskip("moto.server")
     folder = source(repository, tmp_path)
-    command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/kubernetes", "--dry-run"]
-    done = subprocess.run(
-        [*command, "--configfile", "small.yaml"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(PYTHONPATH=os.environ.get("PYTHONPATH", "")),
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    serving = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    serving.start()
+    try:
+        endpoint = "http://{}:{}".format(*serving.get_host_and_port())
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+        boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket="of-tests")
+        command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/kubernetes", "--dry-run"]
+        command += ["--default-storage-provider", "s3", "--default-storage-prefix", "s3://of-tests/gazepipe"]
+        done = subprocess.run(
+            [*command, "--storage-s3-endpoint-url", endpoint, "--configfile", "small.yaml", "--config", "device=cuda"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(
+                SNAKEMAKE_STORAGE_S3_ACCESS_KEY="test",
+                SNAKEMAKE_STORAGE_S3_SECRET_KEY="test",
+                PYTHONPATH=os.environ.get("PYTHONPATH", ""),
+            ),
+            timeout=600,
+        )
+    finally:
+        serving.stop()
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert "gpu_manufacturer=nvidia" in done.stdout + done.stderr

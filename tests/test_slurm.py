@@ -47,7 +47,7 @@ def called(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def wait_for(what: str, look: Callable[[], object], seconds: float = 600) -> object:
+def wait_for(what: str, look: Callable[[], object], seconds: float = 1800) -> object:
     """What `look` finds, as soon as it finds something."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
