@@ -31,6 +31,9 @@ onstart:
         sys.exit(2)
 
 
+# bash, told to stop, waits for its stage, which saves its state first: a cluster tells all processes of a job at once.
+shell.prefix("trap : TERM; ")
+
 RESULTS = PLAN.root
 RUN = PLAN.config.run
 GPUS = 1 if PLAN.config.device == "cuda" else 0
@@ -73,6 +76,11 @@ def block(stage):
         return json.dumps({**PLAN.block(stage, **wildcards), "record": records.entry(PLAN, job)}, sort_keys=True)
 
     return _params(of_job)
+
+
+def by_attempt(amount):
+    """A resource that grows with each attempt at the job."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def key(stage):

@@ -15,8 +15,8 @@ rule export:
         ENVIRONMENT
     threads: PLAN.config.training.threads
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=by_attempt(6000),
+        runtime=by_attempt(120),
     params:
         block=block("export"),
         key=key("export"),
@@ -44,8 +44,8 @@ rule export_errors:
         ENVIRONMENT
     threads: PLAN.config.training.threads
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=by_attempt(6000),
+        runtime=by_attempt(120),
     params:
         block=block("export_errors"),
         key=key("export_errors"),
@@ -72,8 +72,8 @@ rule speed:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=6000,
-        runtime=60,
+        mem_mb=by_attempt(6000),
+        runtime=by_attempt(60),
     params:
         block=block("speed"),
         key=key("speed"),

@@ -16,8 +16,8 @@ rule explain:
         ENVIRONMENT
     threads: PLAN.config.training.threads
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=by_attempt(6000),
+        runtime=by_attempt(120),
         gpu=GPUS,
     params:
         block=block("explain"),
@@ -41,8 +41,8 @@ rule explain_seeds:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         block=block("explain_seeds"),
         key=key("explain_seeds"),

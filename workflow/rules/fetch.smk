@@ -10,8 +10,8 @@ rule fetch:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(240),
     params:
         block=block("fetch"),
         key=key("fetch"),

@@ -12,8 +12,8 @@ rule prepare_part:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(120),
     params:
         block=block("prepare_part"),
         key=key("prepare_part"),
@@ -36,8 +36,8 @@ rule prepare:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(60),
     params:
         block=block("prepare"),
         key=key("prepare"),
@@ -60,8 +60,8 @@ rule split:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         block=block("split"),
         key=key("split"),
@@ -84,8 +84,8 @@ rule sheet:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(10),
     params:
         block=block("sheet"),
         key=key("sheet"),

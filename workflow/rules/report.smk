@@ -13,8 +13,8 @@ rule tables:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(30),
     params:
         block=block("tables"),
         key=key("tables"),
