@@ -39,9 +39,9 @@ def snakemake(folder: Path, *arguments: str, on_top: tuple[str, ...] = ("tiny.ya
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
 
 
-def would_run(folder: Path) -> dict[str, int]:
+def would_run(folder: Path, *arguments: str) -> dict[str, int]:
     """Jobs per rule of a dry run."""
-    done = snakemake(folder, "--dry-run")
+    done = snakemake(folder, "--dry-run", *arguments)
     assert done.returncode == 0, done.stderr
     table = re.search(r"^job\s+count\n-.*\n((?:\w+\s+\d+\n)+)", done.stdout + done.stderr, re.MULTILINE)
     if table is None:
