@@ -103,7 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     speed = stage(_speed, "out", slots=lambda _: 0)
     for kind in ("bundles", "weights"):
         speed.add_argument(f"--{kind}", type=Path, nargs="+", required=True, help="in the order of the networks")
-    stage(_tables, "out", slots=_one)
+    tables = stage(_tables, "out", slots=_one)
+    tables.add_argument("--elsewhere", action="store_true", help="results are kept elsewhere: only some are here")
     stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
     near_eye = stage(_near_eye_video, slots=_one, block=False)
     near_eye.add_argument("weights", metavar="RUN", type=Path, help="folder of a near-eye run, or its weights")
@@ -385,7 +386,7 @@ def _tables(args: argparse.Namespace) -> None:
     from gazepipe.report.tables import write_tables
 
     write_tables(args.block, args.out)
-    write_manifest(args.out.parent)
+    write_manifest(args.out.parent, args.elsewhere)
 
 
 def _errors(args: argparse.Namespace) -> None:

@@ -46,6 +46,8 @@ BUNDLE = (
 )
 FOLDERS = ("data", "splits", "runs", "predictions", "profiles", "explain", "deployed", "figures", "tables")
 """Folders of results below a run's root; those of named runs lie beside them. Bundles carry checksums of their own."""
+TABLE_FOLDERS = ("predictions", "profiles", "explain", "figures", "tables")
+"""Folders that the tables are made from, and their own."""
 PARTS = "data/parts"
 """Where stores are in parts, before the merge."""
 DOWNLOADS = "data/downloads"
@@ -198,6 +200,11 @@ def planned(root: str, stage: str, *names: str) -> str:
 def source_record(root: str, fingerprint: str) -> str:
     """The modules of one fingerprint, or the functions of one module's hash."""
     return f"{root}/.records/.source/{fingerprint}.json"
+
+
+def storage_note(root: str) -> str:
+    """Where the results are, if a storage plugin keeps them."""
+    return f"{root}/.records/.storage.json"
 
 
 def log(root: str, stage: str, *names: str) -> str:

@@ -39,9 +39,9 @@ def snakemake(folder: Path, *arguments: str, on_top: tuple[str, ...] = ("tiny.ya
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
 
 
-def would_run(folder: Path, on_top: tuple[str, ...] = ("tiny.yaml",)) -> dict[str, int]:
+def would_run(folder: Path, *arguments: str, on_top: tuple[str, ...] = ("tiny.yaml",)) -> dict[str, int]:
     """Jobs per rule of a dry run."""
-    done = snakemake(folder, "--dry-run", on_top=on_top)
+    done = snakemake(folder, "--dry-run", *arguments, on_top=on_top)
     assert done.returncode == 0, done.stderr
     table = re.search(r"^job\s+count\n-.*\n((?:\w+\s+\d+\n)+)", done.stdout + done.stderr, re.MULTILINE)
     if table is None:
@@ -240,7 +240,7 @@ def test_a_network_is_cut_exported_timed_and_sees_the_gaze_of_a_picture(clone):
     assert answer.returncode == 0, answer.stderr
     (face,) = json.loads(answer.stdout)["faces"]
     assert abs(face["pitch_deg"]) < 40
-    assert would_run(clone, on_top) == {}
+    assert would_run(clone, on_top=on_top) == {}
 
 
 def test_a_mistake_in_the_configuration_is_one_line_and_status_2(clone):

@@ -1,5 +1,8 @@
 import json
 from functools import partial
+from pathlib import Path
+
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from gazepipe import config as configuration
 from gazepipe import lifeline, paths, records
@@ -18,6 +21,18 @@ except UserError as error:
 lifeline.lead()
 # Not in the processes that Snakemake starts for single jobs.
 LOCK = Lock(PLAN.root) if workflow.is_main_process and not workflow.output_settings.dryrun else None
+# Results may be kept elsewhere by a storage plugin; raw data, parts of stores and training states stay where they are made.
+STORAGE = workflow.storage_settings.default_storage_prefix
+REMOTE = workflow.storage_settings.default_storage_provider is not None
+if REMOTE and workflow.is_main_process:
+    try:
+        workflow.storage_registry.default_storage_provider.object(f"{STORAGE}/{PLAN.root}/tables.md").exists()
+    except Exception as error:
+        # One line, where Snakemake would show a traceback for each result.
+        print(f"{STORAGE}: no access ({error}); check prefix, endpoint and keys", file=sys.stderr, flush=True)
+        os._exit(2)
+if LOCK is not None and LOCK.error is None:
+    records.tell_storage(PLAN.root, STORAGE if REMOTE else "")
 # Keys hold all that a job depends on. File times, which a copy, a clone or a touch changes, are brought in line with them.
 if workflow.is_main_process:
     settle_times(PLAN)
@@ -36,6 +51,8 @@ shell.prefix("trap : TERM; ")
 
 RESULTS = PLAN.root
 RUN = PLAN.config.run
+# Without a common file system, jobs that read raw data run beside them.
+BESIDE_DATA = REMOTE and SharedFSUsage.INPUT_OUTPUT not in workflow.storage_settings.shared_fs_usage
 GPUS = 1 if PLAN.config.device == "cuda" else 0
 ENVIRONMENT = "../../envs/gpu.yaml" if GPUS else "../../envs/cpu.yaml"
 
@@ -107,8 +124,13 @@ def recommended_width(wildcards):
     return [PLAN.outputs(job)[1] for job in PLAN.width_jobs(**wildcards)]
 
 
-def explanations_of_seeds(wildcards):
-    return [PLAN.outputs(job)[0] for job in PLAN.upstream("explain_seeds", **wildcards)]
+def explained(jobs, *names):
+    """Files of explanations: where results are kept elsewhere, a job has those that its rule names and no others."""
+    return [path for job in jobs for path in PLAN.outputs(job) if Path(path).name in names]
+
+
+def explanations_of_seeds(*names):
+    return lambda wildcards: explained(PLAN.upstream("explain_seeds", **wildcards), *names)
 
 
 def deployed(kind):
@@ -124,12 +146,14 @@ def deployed(kind):
 
 
 def exported(kind):
-    """Bundles (their descriptions) or weights of the networks that a data set's are timed with."""
+    """Of a data set's networks that are timed: bundles (their descriptions), what is in them, or weights."""
 
     def of_wildcards(wildcards):
         names = [{"model": m, "method": n, **wildcards} for m, n in PLAN.deployed(wildcards.dataset)]
         if kind == "bundles":
             return [paths.bundle(RESULTS, **each)[0] for each in names]
+        if kind == "files":
+            return [path for each in names for path in paths.bundle(RESULTS, **each)[1:]]
         return [f"{paths.run_folder(RESULTS, **PLAN.deployed_run(**each))}/model.safetensors" for each in names]
 
     return of_wildcards
@@ -146,8 +170,20 @@ def given(*names):
 
 
 def prepared_parts(wildcards):
-    return [paths.part(RESULTS, wildcards.dataset, p) for p in PLAN.parts(wildcards.dataset)]
+    return [local(paths.part(RESULTS, wildcards.dataset, p)) for p in PLAN.parts(wildcards.dataset)]
 
 
 def table_inputs(wildcards):
-    return [PLAN.outputs(job)[0] for job in PLAN.upstream("tables")]
+    results = [PLAN.outputs(job)[0] for job in [*PLAN.table_jobs(), *PLAN.seed_jobs()]]
+    results += [path for job in PLAN.deploy_jobs() for path in PLAN.outputs(job)]
+    return results + explained(PLAN.explain_jobs(), "explain.json", "width.json", "dimension.json")
+
+
+def measured_weights(wildcards):
+    """The weights whose size is in the near-eye table."""
+    return [
+        PLAN.outputs(Job.of("train", **PLAN.deployed_run(dataset, model, method)))[0]
+        for dataset in PLAN.config.benchmark.datasets
+        if PLAN.config.datasets[dataset].task == "point"
+        for model, method in configuration.networks_for(PLAN.config, dataset)
+    ]

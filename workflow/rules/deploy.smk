@@ -60,6 +60,7 @@ rule speed:
     """Time a data set's exported networks against each other, in one interleaved run that holds every core."""
     input:
         bundles=exported("bundles"),
+        beside=exported("files"),
         weights=exported("weights"),
     output:
         files=paths.speed(RESULTS, "{dataset}"),

@@ -30,7 +30,8 @@ rule explain:
 rule explain_seeds:
     """Compare the explanations of one network over its seeds."""
     input:
-        explanations=explanations_of_seeds,
+        explanations=explanations_of_seeds("explain.json"),
+        beside=explanations_of_seeds("importance.csv", "dimension.json"),
     output:
         files=paths.seed_comparison(RESULTS, "{dataset}", "{model}", "{method}", "{fold}"),
     log:

@@ -1,11 +1,12 @@
 rule fetch:
     """Draw, load or unpack a data set in its native layout, or look at the folder that holds it."""
     output:
-        receipt=paths.receipt(RUN, "{dataset}"),
+        receipt=local(paths.receipt(RUN, "{dataset}")),
     log:
         paths.log(RESULTS, "fetch", "{dataset}"),
     benchmark:
         paths.benchmark(RESULTS, "fetch", "{dataset}")
+    localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: 1

@@ -1,13 +1,14 @@
 rule prepare_part:
     """Detect, normalise and cut the images of some subjects."""
     input:
-        receipt=paths.receipt(RUN, "{dataset}"),
+        receipt=local(paths.receipt(RUN, "{dataset}")),
     output:
-        part=temp(paths.part(RESULTS, "{dataset}", "{part}")),
+        part=local(temp(paths.part(RESULTS, "{dataset}", "{part}"))),
     log:
         paths.log(RESULTS, "prepare_part", "{dataset}", "{part}"),
     benchmark:
         paths.benchmark(RESULTS, "prepare_part", "{dataset}", "{part}")
+    localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: 1
@@ -32,6 +33,7 @@ rule prepare:
         paths.log(RESULTS, "prepare", "{dataset}"),
     benchmark:
         paths.benchmark(RESULTS, "prepare", "{dataset}")
+    localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: 1
@@ -72,7 +74,7 @@ rule split:
 rule sheet:
     """A contact sheet: native images with their gaze, and the patches that the network sees."""
     input:
-        receipt=paths.receipt(RUN, "{dataset}"),
+        receipt=local(paths.receipt(RUN, "{dataset}")),
         store=paths.store(RESULTS, "{dataset}"),
     output:
         sheet=paths.sheet(RESULTS, "{dataset}"),
@@ -80,6 +82,7 @@ rule sheet:
         paths.log(RESULTS, "sheet", "{dataset}"),
     benchmark:
         paths.benchmark(RESULTS, "sheet", "{dataset}")
+    localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: 1
