@@ -60,9 +60,9 @@ def wait_for(what: str, look: Callable[[], object], seconds: float = 1800) -> ob
 
 def jobs(comment: str) -> list[SimpleNamespace]:
     """Slurm's jobs of this comment, the oldest first."""
-    lines = called("squeue", "--noheader", "--states=all", "--sort=i", "--format=%A|%T|%k|%b|%r").splitlines()
+    lines = called("squeue", "--noheader", "--states=all", "--sort=i", "--format=%A|%T|%k|%r").splitlines()
     rows = [line.split("|") for line in lines]
-    return [SimpleNamespace(id=row[0], state=row[1], gres=row[3], why=row[4]) for row in rows if comment in row[2]]
+    return [SimpleNamespace(id=row[0], state=row[1], why=row[3]) for row in rows if comment in row[2]]
 
 
 def training() -> list[SimpleNamespace]:
@@ -151,7 +151,7 @@ def told(slurm, repository, tmp_path_factory) -> SimpleNamespace:
         workflow.kill()
         workflow.wait()
     seen.status, seen.output = workflow.returncode, output.read_text()
-    seen.queue = called("squeue", "--states=all", "--sort=i", "--format=%.4A %.10T %.8M %.10b %k")
+    seen.queue = called("squeue", "--states=all", "--sort=i", "--format=%.4A %.10T %.8M %k")
     return seen
 
 
@@ -179,8 +179,9 @@ def test_a_drained_node_gets_no_job_until_it_returns(told):
 
 
 def test_a_training_asks_for_a_gpu(told):
-    assert "gpu:1" in told.first.gres
-    assert all("gpu" not in job.gres for job in jobs("group"))
+    assert "TresPerJob=gres:gpu:1" in called("scontrol", "show", "job", told.first.id)
+    [store] = jobs("rule_store")
+    assert "gres" not in called("scontrol", "show", "job", store.id)
 
 
 def test_small_jobs_are_grouped(told):
