@@ -34,8 +34,9 @@ statistics: {resamples: 1000}
 RUN = Path("results/runs/mpiifacegaze-drawn/resnet18/base/fold0/seed0")
 STATE = Path("results/.state/mpiifacegaze-drawn/resnet18/base/fold0/seed0")
 LOG = Path("results/logs/train-mpiifacegaze-drawn-resnet18-base-0-0.log")
-# Slurm without a database, where the time to look again is short.
+# Slurm without a database, a node of two cores, and a short time to look again.
 HERE = ["--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"]
+HERE += ["--cores", "2"]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -111,7 +112,7 @@ def told(slurm, repository, tmp_path_factory) -> SimpleNamespace:
     began = time.monotonic()
     with open(output, "w") as file:
         workflow = subprocess.Popen(
-            command, cwd=folder, stdout=file, stderr=subprocess.STDOUT, env=environment(GAZEPIPE_SAVE_SECONDS="0.5")
+            command, cwd=folder, stdout=file, stderr=subprocess.STDOUT, env=environment(GAZEPIPE_SAVE_SECONDS="0.2")
         )
     seen = SimpleNamespace(folder=folder, times={}, logs=[])
 
