@@ -102,9 +102,9 @@ def gpu_folder() -> Path:
     return _folder("gazepipe-gpus")
 
 
-def _folder(*names: str) -> Path:
+def _folder(kind: str, *names: str) -> Path:
     job = os.environ.get(SLURM_JOB)
-    return Path(tempfile.gettempdir()) / "-".join([*names, str(os.getuid()), *([job] if job else [])])
+    return Path(tempfile.gettempdir()) / "-".join([kind, str(os.getuid()), *names, *([job] if job else [])])
 
 
 @contextmanager

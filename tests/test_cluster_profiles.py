@@ -93,7 +93,7 @@ def test_the_generic_profile_takes_jobs_through_a_queue(repository, tmp_path, qu
     command += ["results/splits/mpiifacegaze-drawn.csv", "results/figures/mpiifacegaze-drawn.png"]
     path = os.pathsep.join([str(queue), environment()["PATH"]])
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, env=environment(PATH=path), timeout=900
+        command, cwd=folder, capture_output=True, text=True, check=False, env=environment(PATH=path), timeout=1800
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (folder / command[-1]).read_bytes().startswith(b"\x89PNG")

@@ -34,8 +34,9 @@ statistics: {resamples: 1000}
 RUN = Path("results/runs/mpiifacegaze-drawn/resnet18/base/fold0/seed0")
 STATE = Path("results/.state/mpiifacegaze-drawn/resnet18/base/fold0/seed0")
 LOG = Path("results/logs/train-mpiifacegaze-drawn-resnet18-base-0-0.log")
-# Slurm without a database, where the time to look again is short.
+# Slurm without a database, a node of two cores, and a short time to look again.
 HERE = ["--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"]
+HERE += ["--cores", "2"]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -60,9 +61,9 @@ def wait_for(what: str, look: Callable[[], object], seconds: float = 1800) -> ob
 
 def jobs(comment: str) -> list[SimpleNamespace]:
     """Slurm's jobs of this comment, the oldest first."""
-    lines = called("squeue", "--noheader", "--states=all", "--sort=i", "--format=%A|%T|%k|%b|%r").splitlines()
+    lines = called("squeue", "--noheader", "--states=all", "--sort=i", "--format=%A|%T|%k|%r").splitlines()
     rows = [line.split("|") for line in lines]
-    return [SimpleNamespace(id=row[0], state=row[1], gres=row[3], why=row[4]) for row in rows if comment in row[2]]
+    return [SimpleNamespace(id=row[0], state=row[1], why=row[3]) for row in rows if comment in row[2]]
 
 
 def training() -> list[SimpleNamespace]:
@@ -111,7 +112,7 @@ def told(slurm, repository, tmp_path_factory) -> SimpleNamespace:
     began = time.monotonic()
     with open(output, "w") as file:
         workflow = subprocess.Popen(
-            command, cwd=folder, stdout=file, stderr=subprocess.STDOUT, env=environment(GAZEPIPE_SAVE_SECONDS="0.5")
+            command, cwd=folder, stdout=file, stderr=subprocess.STDOUT, env=environment(GAZEPIPE_SAVE_SECONDS="0.2")
         )
     seen = SimpleNamespace(folder=folder, times={}, logs=[])
 
@@ -151,7 +152,7 @@ def told(slurm, repository, tmp_path_factory) -> SimpleNamespace:
         workflow.kill()
         workflow.wait()
     seen.status, seen.output = workflow.returncode, output.read_text()
-    seen.queue = called("squeue", "--states=all", "--sort=i", "--format=%.4A %.10T %.8M %.10b %k")
+    seen.queue = called("squeue", "--states=all", "--sort=i", "--format=%.4A %.10T %.8M %k")
     return seen
 
 
@@ -179,8 +180,9 @@ def test_a_drained_node_gets_no_job_until_it_returns(told):
 
 
 def test_a_training_asks_for_a_gpu(told):
-    assert "gpu:1" in told.first.gres
-    assert all("gpu" not in job.gres for job in jobs("group"))
+    assert "TresPerJob=gres:gpu:1" in called("scontrol", "show", "job", told.first.id)
+    [store] = jobs("rule_store")
+    assert "gres" not in called("scontrol", "show", "job", store.id)
 
 
 def test_small_jobs_are_grouped(told):
