@@ -329,7 +329,7 @@ def _look(args: argparse.Namespace) -> None:
 
 def _predict_mean(args: argparse.Namespace) -> None:
     """predict the mean gaze of the training subjects, the least that a network must beat"""
-    from gazepipe.evaluation.predict import predict_mean
+    from gazepipe.evaluation.mean import predict_mean
 
     predict_mean(args.block, args.train_store, args.split, args.store, args.out)
 

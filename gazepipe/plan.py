@@ -185,7 +185,7 @@ class Plan(Blocks):
             case "predict":
                 return ("gazepipe.evaluation.predict", self._module_of(wildcards["model"]))
             case "predict_mean":
-                return ("gazepipe.evaluation.predict",)
+                return ("gazepipe.evaluation.mean",)
             case "profile":
                 return ("gazepipe.profiling.stage", self._module_of(wildcards["model"]))
             case "export" | "export_errors":

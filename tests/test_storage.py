@@ -129,7 +129,7 @@ def test_another_machine_sees_the_results(repository, away, bucket, tmp_path):
 
 
 def test_a_changed_key_runs_again_what_stands_on_it(away, bucket):
-    edit(away / "tiny.yaml", "methods: [base, kd]", "methods: [base, kd]\nmethods: {kd: {kd: {response: 2.0}}}")
+    edit(away / "tiny.yaml", "training: {epochs: 1}", "training: {epochs: 1}\nmethods: {kd: {kd: {response: 2.0}}}")
     assert bucket.would_run(away) == {"train": 1, "predict": 1, "tables": 1}
     edit(away / "tiny.yaml", "\nmethods: {kd: {kd: {response: 2.0}}}", "")
     before = bucket.files()
