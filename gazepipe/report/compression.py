@@ -11,7 +11,7 @@ from gazepipe.report.markdown import count, label, percent_text, table
 
 COLUMNS = ("dataset", "model", "method", "params", "macs", "error_deg", "against", "role", "against_deg")
 CHANGES = ("change_percent", "low_percent", "high_percent", "p_wilcoxon", "n_subjects")
-ROLES = {"full": "the full network", "scratch": "from scratch", "scratch_kd": "from scratch with KD"}
+ROLES = {"full": "the full network", "scratch": "from scratch", "scratch_kd": "from scratch, with KD"}
 
 
 def frame(errors: pd.DataFrame, block: dict, root: Path) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def frame(errors: pd.DataFrame, block: dict, root: Path) -> pd.DataFrame:
         if model in block["models"] and block["methods"][method]["structural"]:
             mine = subjects[dataset, model, method]
             cost = read_json(paths.profile(str(root), model, method))["sizes"]["run"]
-            for role, other in others(block["methods"], method).items():
+            for other, role in others(block["methods"], method).items():
                 theirs = subjects.get((dataset, model, other))
                 if theirs is None:
                     continue
@@ -45,15 +45,13 @@ def frame(errors: pd.DataFrame, block: dict, root: Path) -> pd.DataFrame:
 
 
 def others(methods: dict[str, dict], method: str) -> dict[str, str]:
-    """By role, the methods that a pruned one is compared with, those that are selected."""
+    """The selected methods that a pruned one is compared with, and their roles."""
     full = methods[method]["parent"]
     while methods.get(full, {}).get("structural"):
         full = methods[full]["parent"]
-    found = {"full": full} if full in methods else {}
-    for name, entry in methods.items():
-        if entry["shape"] == method:
-            found["scratch_kd" if entry["teacher"] else "scratch"] = name
-    return found
+    twins = {name: entry for name, entry in methods.items() if entry["shape"] == method}
+    roles = {name: "scratch_kd" if entry["teacher"] else "scratch" for name, entry in twins.items()}
+    return {full: "full", **roles} if full in methods else roles
 
 
 def relative_change(mine: pd.Series, theirs: pd.Series, statistics: dict) -> dict:
@@ -64,30 +62,32 @@ def relative_change(mine: pd.Series, theirs: pd.Series, statistics: dict) -> dic
 
 
 def sections(block: dict, found: pd.DataFrame, root: Path) -> list[str]:
-    """The table of `frame` in Markdown; one row per pruned network."""
+    """The table of `frame` in Markdown; one row per pruned network and network that it is compared with."""
     if found.empty:
         return []
+    epochs = {(row["model"], row["method"]): "/".join(map(str, row["epochs"])) for row in block["networks"]}
     rows = []
-    for (dataset, model, method), group in found.groupby(["dataset", "model", "method"], sort=False):
-        first = group.iloc[0]
-        full = read_json(paths.profile(str(root), model, others(block["methods"], method)["full"]))["sizes"]["run"]
-        cells = {
-            "Model": label(model, method),
-            "Trained on": dataset,
-            "Params": f"{count(first.params)} ({full['params'] / first.params:.1f}× fewer)",
-            "FLOPs": f"{count(first.macs)} ({full['macs'] / first.macs:.1f}× fewer)",
-            "Error (degrees)": f"{first.error_deg:.2f}",
-        }
-        for role, text in ROLES.items():
-            row = group[group.role == role]
-            cells[f"against {text} (%)"] = (
-                "" if row.empty else f"{percent_text(row.iloc[0])} of {row.iloc[0].against_deg:.2f}"
-            )
-        rows.append(cells)
+    for row in found.itertuples():
+        cost = read_json(paths.profile(str(root), row.model, block["methods"][row.against]["profiled"]))["sizes"]["run"]
+        rows.append(
+            {
+                "Model": label(row.model, row.method),
+                "Trained on": row.dataset,
+                "Params": count(row.params),
+                "FLOPs": count(row.macs),
+                "Error (degrees)": f"{row.error_deg:.2f}",
+                "Against": f"{row.against}: {ROLES[row.role]}, {epochs[row.model, row.against]} epochs",
+                "its params": f"{cost['params'] / row.params:.1f}×",
+                "its FLOPs": f"{cost['macs'] / row.macs:.1f}×",
+                "its error": f"{row.against_deg:.2f}",
+                "Change of the error (%)": percent_text(pd.Series(row._asdict())),
+            }
+        )
     return [
         "## Structural pruning",
-        "Change of the error on the data set's own test subjects, in percent of the other network's error, with the"
-        " 95 % bootstrap interval over subjects; negative: the pruned network is better. The networks from scratch"
-        " have the pruned one's very shape. Size at this run's own patch, of the first fold and seed.",
+        "Each pruned network against the one that it was cut from, and against networks of its very shape that were"
+        " trained from nothing. Change of the error on the data set's own test subjects, in percent of the other's,"
+        " with the 95 % bootstrap interval over subjects; negative: the pruned network is better. Size at this run's"
+        " own patch, of the first fold and seed. A pruned network's epochs come after those of the full one.",
         table(pd.DataFrame(rows)),
     ]
