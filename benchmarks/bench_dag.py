@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from gazepipe import config as configuration
-from gazepipe.explain.figures import COLOURS, save, styled
+from gazepipe.explain.figures import COLOURS
+from gazepipe.figures import save, styled
 from gazepipe.plan import Job, Plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -30,9 +31,10 @@ OVERLAY = "dag.yaml"
 OURS = f"""
 from gazepipe import config
 from gazepipe.plan import Plan
+from gazepipe.settle import settle_times
 plan = Plan(config.load_files(["{OVERLAY}"]))
 plan.key("tables")
-plan.settle_times()
+settle_times(plan)
 """
 # A small process starts what is measured: a child's peak memory counts its parent's, too.
 CLOCK = """

@@ -11,22 +11,28 @@ from gazepipe.io import read_json, write_json
 from gazepipe.progress import track
 
 
-def write_manifest(root: Path) -> None:
+def write_manifest(root: Path, elsewhere: bool = False) -> None:
     """Write the manifest of the results below `root`: SHA-256 and bytes of each file.
 
+    Of results that are kept `elsewhere` only those that the tables are made from are here, and are listed.
     Logs, time records, states and parts of stores are no results. A file that is as it was when its checksum was taken
     last (inode, size, times) is not read again.
     """
     cache = Path(paths.checksum_cache(str(root)))
     before, now, files = _load(cache), {}, {}
-    for name in track(list_files(root), f"checksum {root}", unit="file"):
+    for name in track(_listed(root, elsewhere), f"checksum {root}", unit="file"):
         stamp = _stamp(root / name)
         known = before.get(name, {})
         sum_ = known["sha256"] if known.get("stamp") == stamp else _sha256(root / name)
         now[name] = {"stamp": stamp, "sha256": sum_}
         files[name] = {"sha256": sum_, "bytes": stamp[1]}
     write_json(cache, now)
-    write_json(paths.manifest(str(root)), {"files": files})
+    write_json(paths.manifest(str(root)), {"files": files, **({"elsewhere": True} if elsewhere else {})})
+
+
+def _listed(root: Path, elsewhere: bool) -> list[str]:
+    names = list_files(root)
+    return [name for name in names if not elsewhere or "/" not in name or name.split("/")[0] in paths.TABLE_FOLDERS]
 
 
 def list_files(root: Path) -> list[str]:
@@ -43,10 +49,11 @@ def list_files(root: Path) -> list[str]:
 def problems(root: Path) -> Iterator[str]:
     """One line for each file below `root` that is missing, changed or not in the manifest; every file is read."""
     path = Path(paths.manifest(str(root)))
-    files = read_json(path).get("files")
+    manifest = read_json(path)
+    files = manifest.get("files")
     if not isinstance(files, dict):
         raise UserError(f"{path}: lists no files; delete it and run the workflow")
-    here = set(list_files(root))
+    here = set(_listed(root, manifest.get("elsewhere", False)))
     for name, entry in track(files.items(), f"check {root}", len(files), "file"):
         if name not in here:
             yield f"{root / name}: missing"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-from gazepipe import __version__, slots
+from gazepipe import __version__, lifeline, paths, slots
 from gazepipe.errors import StorageError, UserError
 
 
@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         told = _block(args).pop("record", None)
         with ExitStack() as held:
+            if told:
+                held.enter_context(lifeline.at_work(Path(paths.root_of_record(told["planned"]))))
             if _rank(args) is None:
                 # First the GPU: who has one may wait for cores, who has cores never waits for a GPU.
                 held.enter_context(slots.hold_gpus(_gpus(args)))
@@ -84,8 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     stage(_sheet, "receipt", "store", "out", slots=_one)
     train = stage(_train, *TRAIN_FILES, slots=lambda args: _processes(args) * args.block["training"]["threads"])
     for name, text in TRAIN_OPTIONS.items():
-        train.add_argument(f"--{name}", type=str if name in ("key", "source") else Path, help=text)
-    train.set_defaults(key="", source="")
+        train.add_argument(f"--{name}", type=str if name == "source" else Path, help=text)
+    train.set_defaults(source="")
+    _state_arguments(train)
     predict = stage(_predict, block=False, slots=lambda args: args.block["threads"] if args.block else None)
     _predict_arguments(predict)
     stage(_predict_mean, "train-store", "split", "store", "out", slots=_one)
@@ -94,8 +97,14 @@ def _parser() -> argparse.ArgumentParser:
     profile.add_argument("--weights", type=Path, help="weights that tell the network's shape")
     stage(_explain, "weights", "store", "split", "out", slots=lambda args: args.block["threads"])
     stage(_explain_seeds, "out", slots=_one).add_argument("explanations", type=Path, nargs="+")
-    stage(_export, "weights", "store", "split", "predicted", "out", slots=lambda args: args.block["threads"])
-    stage(_tables, "out", slots=_one)
+    for run in (_export, _export_errors):
+        files = ("weights", "store", "split", "predicted", "out")
+        _state_arguments(stage(run, *files, slots=lambda args: args.block["threads"]))
+    speed = stage(_speed, "out", slots=lambda _: 0)
+    for kind in ("bundles", "weights"):
+        speed.add_argument(f"--{kind}", type=Path, nargs="+", required=True, help="in the order of the networks")
+    tables = stage(_tables, "out", slots=_one)
+    tables.add_argument("--elsewhere", action="store_true", help="results are kept elsewhere: only some are here")
     stage(_errors, block=False).add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
     near_eye = stage(_near_eye_video, slots=_one, block=False)
     near_eye.add_argument("weights", metavar="RUN", type=Path, help="folder of a near-eye run, or its weights")
@@ -137,8 +146,6 @@ TRAIN_OPTIONS = {
     "teacher": "weights of the teacher",
     "shape": "weights of the network whose shape this one has",
     "width": "width.json of the parent's explanation",
-    "state": "where to keep what is needed to go on after a kill",
-    "key": "key of the job: a state of another key is not used",
     "source": "source fingerprint, for the record",
 }
 PREDICT_FILES = ("weights", "store", "split", "out")
@@ -152,6 +159,11 @@ def _predict_arguments(predict: argparse.ArgumentParser) -> None:
     for file in PREDICT_FILES:
         predict.add_argument(f"--{file}", type=Path, help="without IMAGE: a file of the stage")
     predict.set_defaults(error=predict.error)
+
+
+def _state_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--state", type=Path, help="where to keep what is needed to go on after a kill")
+    command.add_argument("--key", default="", help="key of the job: a state of another key is not used")
 
 
 def _deployed_arguments(command: argparse.ArgumentParser, required: bool = True) -> None:
@@ -269,7 +281,7 @@ def _train(args: argparse.Namespace) -> None:
     if _processes(args) > 1 and _rank(args) is None:
         from gazepipe.training.launch import launch
 
-        given = [(name, getattr(args, name)) for name in (*TRAIN_FILES, *TRAIN_OPTIONS)]
+        given = [(name, getattr(args, name)) for name in (*TRAIN_FILES, *TRAIN_OPTIONS, "state", "key")]
         options = [f"--{name}={value}" for name, value in given if value]
         launch(["train", "--block", json.dumps(args.block), *options], _processes(args))
         return
@@ -317,7 +329,7 @@ def _look(args: argparse.Namespace) -> None:
 
 def _predict_mean(args: argparse.Namespace) -> None:
     """predict the mean gaze of the training subjects, the least that a network must beat"""
-    from gazepipe.evaluation.predict import predict_mean
+    from gazepipe.evaluation.mean import predict_mean
 
     predict_mean(args.block, args.train_store, args.split, args.store, args.out)
 
@@ -347,7 +359,25 @@ def _export(args: argparse.Namespace) -> None:
     """write a run as a bundle: ONNX and OpenVINO, fp32 and int8, each checked against torch"""
     from gazepipe.deploy.stage import export
 
-    export(args.block, args.weights, args.store, args.split, args.predicted, args.out)
+    files = (args.weights, args.store, args.split, args.predicted, args.out)
+    export(args.block, *files, state=args.state, key=args.key)
+
+
+def _export_errors(args: argparse.Namespace) -> None:
+    """export a run, and keep only what its files predict wrong"""
+    from gazepipe.deploy.stage import export_errors
+
+    files = (args.weights, args.store, args.split, args.predicted, args.out)
+    export_errors(args.block, *files, state=args.state, key=args.key)
+
+
+def _speed(args: argparse.Namespace) -> None:
+    """time exported networks against each other"""
+    from gazepipe.deploy.speed import speed
+
+    names = args.block["networks"]
+    bundles, weights = (dict(zip(names, files, strict=True)) for files in (args.bundles, args.weights))
+    speed(args.block, bundles, weights, args.out)
 
 
 def _tables(args: argparse.Namespace) -> None:
@@ -356,7 +386,7 @@ def _tables(args: argparse.Namespace) -> None:
     from gazepipe.report.tables import write_tables
 
     write_tables(args.block, args.out)
-    write_manifest(args.out.parent)
+    write_manifest(args.out.parent, args.elsewhere)
 
 
 def _errors(args: argparse.Namespace) -> None:

@@ -4,15 +4,14 @@
 the value found and the nearest valid one.
 """
 
-import difflib
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from gazepipe import paths
+from gazepipe.config_errors import explain, nearest
 from gazepipe.data_config import (
     EYE_LAYOUTS,
     VIEWS,
@@ -235,7 +234,8 @@ class Statistics(Block):
 
 class Benchmark(Block):
     """The selection that goes into the tables. `folds` per data set: a list, or all folds where it is left out;
-    `skip`: pairs `model/method` that make no sense together."""
+    `skip`: pairs `model/method` that make no sense together; `deploy`: pairs that are exported, tested through every
+    runtime and timed against each other, the first being the one that others are compared with."""
 
     datasets: Annotated[list[Name], Field(min_length=1)]
     models: Annotated[list[Name], Field(min_length=1)]
@@ -243,6 +243,7 @@ class Benchmark(Block):
     folds: dict[Name, Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]] = {}
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     skip: list[str] = []
+    deploy: list[str] = []
 
 
 class Config(Block):
@@ -273,7 +274,7 @@ def load(raw: dict[str, Any]) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError(_explain(error, Config)) from None
+        raise UserError(explain(error, Config)) from None
     if config.run in RESERVED_RUNS:
         raise UserError(f"configuration: run: {config.run!r} is a folder of the default run; choose another name")
     for name, model in config.models.items():
@@ -326,7 +327,7 @@ def _merge(base: B, override: dict[str, Any], location: tuple[str, ...]) -> B:
     try:
         return type(base).model_validate({**base.model_dump(), **override})
     except ValidationError as error:
-        raise UserError(_explain(error, type(base), location)) from None
+        raise UserError(explain(error, type(base), location)) from None
 
 
 def patch_of(config: Config, dataset: str) -> Patch:
@@ -443,6 +444,9 @@ def _check_selection(config: Config) -> None:
     pairs = [f"{model}/{method}" for model in config.models for method in config.methods]
     for pair in chosen.skip:
         _known("benchmark.skip", pair, pairs)
+    _no_duplicates("benchmark.deploy", chosen.deploy)
+    for pair in chosen.deploy:
+        _known("benchmark.deploy", pair, ["/".join(selected) for selected in networks(config)])
     for model in chosen.models:
         for method in config.models[model].methods or []:
             _known(f"models.{model}.methods", method, config.methods)
@@ -457,10 +461,10 @@ def _check_selection(config: Config) -> None:
         valid = fold_numbers(config.datasets[dataset])
         for number in numbers:
             if number not in valid:
-                nearest = min(valid, key=lambda fold: abs(fold - number))
+                closest = min(valid, key=lambda fold: abs(fold - number))
                 raise UserError(
                     f"configuration: benchmark.folds.{dataset}: fold {number} does not exist or has no subject;"
-                    f" the nearest is {nearest} (of {', '.join(map(str, valid))})"
+                    f" the nearest is {closest} (of {', '.join(map(str, valid))})"
                 )
 
 
@@ -492,47 +496,7 @@ def _no_duplicates(key: str, values: list) -> None:
 def _known(key: str, value: str, valid: Iterable[str]) -> None:
     valid = list(valid)
     if value not in valid:
-        raise UserError(f"configuration: {key}: {value!r} does not exist; {_nearest(value, valid)}")
-
-
-def _nearest(value: object, valid: list[str]) -> str:
-    close = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(map(repr, valid))}"
-
-
-def _explain(error: ValidationError, block: type[Block], prefix: tuple[str, ...] = ()) -> str:
-    first = error.errors()[0]
-    location = [part for part in first["loc"] if part != "[key]"]
-    key = ".".join(map(str, [*prefix, *location])) or "top level"
-    value = json.dumps(first["input"], default=str)
-    value = value if len(value) <= 60 else value[:57] + "..."
-    match first["type"]:
-        case "extra_forbidden":
-            valid = _fields_at(block, location[:-1])
-            return f"configuration: {key}: unknown key with value {value}; {_nearest(location[-1], valid)}"
-        case "missing":
-            return f"configuration: {key}: is missing; add it"
-        case "literal_error":
-            valid = [choice.strip("'") for choice in first["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-            return f"configuration: {key}: {value} is not valid; {_nearest(first['input'], valid)}"
-        case _:
-            reason = first["msg"].removeprefix("Value error, ")
-            return f"configuration: {key}: {value} is not valid; {reason[0].lower()}{reason[1:]}"
-
-
-def _fields_at(annotation: Any, location: list) -> list[str]:
-    """Valid keys of the block at `location` below a block, following the annotations of its fields."""
-    for part in location:
-        if get_origin(annotation) in (dict, list):
-            annotation = get_args(annotation)[-1]
-        else:
-            annotation = _plain(annotation).model_fields[str(part)].annotation
-    return sorted(_plain(annotation).model_fields)
-
-
-def _plain(annotation: Any) -> Any:
-    """The block in `Block | None`."""
-    return next((a for a in get_args(annotation) if a is not type(None)), annotation)
+        raise UserError(f"configuration: {key}: {value!r} does not exist; {nearest(value, valid)}")
 
 
 def read(path: str | Path) -> dict:

@@ -2,7 +2,8 @@
 
 Snakemake's own lock stays behind when its process is killed, and must then be taken away by hand; the kernel drops this
 one. It is tried before the DAG is built, since a DAG built while another workflow is at work is out of date when that
-one ends, and asked for when the first job is to start: a report works beside a run.
+one ends, and asked for when the first job is to start: a report works beside a run. For the same reason it waits for
+stages that a killed workflow left.
 """
 
 import fcntl
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from gazepipe import lifeline
 from gazepipe.errors import UserError
 from gazepipe.io import storage_error
 
@@ -27,6 +29,7 @@ class Lock:
             self.file.truncate(0)
             self.file.write(f"process {os.getpid()} on {os.uname().nodename} since {time.strftime('%Y-%m-%d %H:%M')}")
             self.file.flush()
+            lifeline.wait_for_stages(self.root)
         except BlockingIOError:
             self.error = UserError(
                 f"{self.root}: another workflow is at work here ({self._holder()}); wait for its end, or give this one "

@@ -8,9 +8,11 @@ from pathlib import Path
 WILDCARDS = ("dataset", "model", "method", "fold", "seed", "test", "part")
 TABLES = {
     "angles": ("benchmark", "cross_dataset", "efficiency", "efficiency_run_size", "comparisons"),
+    "structural": ("compression",),
+    "deploy": ("deployed",),
     "point": ("near_eye", "near_eye_subjects", "near_eye_comparisons"),
 }
-"""CSV tables, by the task of the data sets that they are about."""
+"""CSV tables by topic: the task of the data sets, or what was done with the networks."""
 EXPLANATION = (
     "explain.json",
     "width.json",
@@ -42,8 +44,10 @@ BUNDLE = (
     "model.int8.xml",
     "model.int8.bin",
 )
-FOLDERS = ("data", "splits", "runs", "predictions", "profiles", "explain", "figures", "tables")
+FOLDERS = ("data", "splits", "runs", "predictions", "profiles", "explain", "deployed", "figures", "tables")
 """Folders of results below a run's root; those of named runs lie beside them. Bundles carry checksums of their own."""
+TABLE_FOLDERS = ("predictions", "profiles", "explain", "figures", "tables")
+"""Folders that the tables are made from, and their own."""
 PARTS = "data/parts"
 """Where stores are in parts, before the merge."""
 DOWNLOADS = "data/downloads"
@@ -125,6 +129,21 @@ def bundle(root: str, dataset: str, model: str, method: str) -> list[str]:
     return [f"{root}/deploy/{dataset}/{model}/{method}/{name}" for name in BUNDLE]
 
 
+def deployed_errors(root: str, dataset: str, model: str, method: str, fold: str | int, seed: str | int) -> str:
+    """The error of every test subject of one run, through each of its exported files."""
+    return f"{root}/deployed/{dataset}/{model}/{method}/fold{fold}/seed{seed}.csv"
+
+
+def speed(root: str, dataset: str) -> list[str]:
+    """Speed of a data set's exported networks, and what it was measured on."""
+    return [f"{root}/deployed/{dataset}.csv", f"{root}/deployed/{dataset}.json"]
+
+
+def pareto(root: str, dataset: str) -> str:
+    """The figure of error against latency and against size."""
+    return f"{root}/figures/pareto/{dataset}.png"
+
+
 def seed_comparison(root: str, dataset: str, model: str, method: str, fold: str | int) -> list[str]:
     """How far the explanations of a network agree over its seeds."""
     folder = f"{root}/explain/{dataset}/{model}/{method}/fold{fold}/seeds"
@@ -137,14 +156,19 @@ def training_state(root: str, dataset: str, model: str, method: str, fold: str |
     return f"{root}/.state/{dataset}/{model}/{method}/fold{fold}/seed{seed}"
 
 
+def export_state(root: str, *names: str) -> str:
+    """Where an export keeps the fine-tuning for int8."""
+    return f"{root}/.state/deploy/{'/'.join(names)}"
+
+
 def sheet(root: str, dataset: str) -> str:
     """Contact sheet of a data set."""
     return f"{root}/figures/{dataset}.png"
 
 
-def tables(root: str, tasks: set[str]) -> list[str]:
-    """The page of tables and its CSV files, those of the `tasks` that the run is about."""
-    names = [name for task, names in TABLES.items() if task in tasks for name in names]
+def tables(root: str, topics: set[str]) -> list[str]:
+    """The page of tables and its CSV files, those of the `topics` that the run is about."""
+    names = [name for topic, names in TABLES.items() if topic in topics for name in names]
     return [f"{root}/tables.md", *(f"{root}/tables/{name}.csv" for name in names)]
 
 
@@ -163,6 +187,11 @@ def record(root: str, stage: str, *names: str) -> str:
     return f"{root}/.records/{'/'.join([stage, *names])}.json"
 
 
+def root_of_record(path: str) -> str:
+    """The results folder that a `record` or `planned` lies in."""
+    return path.partition("/.records/")[0]
+
+
 def planned(root: str, stage: str, *names: str) -> str:
     """The record of one job that is to run; it becomes `record` when the job has ended."""
     return f"{root}/.records/.planned/{'/'.join([stage, *names])}.json"
@@ -171,6 +200,11 @@ def planned(root: str, stage: str, *names: str) -> str:
 def source_record(root: str, fingerprint: str) -> str:
     """The modules of one fingerprint, or the functions of one module's hash."""
     return f"{root}/.records/.source/{fingerprint}.json"
+
+
+def storage_note(root: str) -> str:
+    """Where the results are, if a storage plugin keeps them."""
+    return f"{root}/.records/.storage.json"
 
 
 def log(root: str, stage: str, *names: str) -> str:

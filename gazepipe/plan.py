@@ -12,6 +12,7 @@ from functools import cache
 
 from gazepipe import config as configuration
 from gazepipe import paths, provenance
+from gazepipe.blocks import Blocks
 from gazepipe.config import Config
 from gazepipe.errors import UserError
 from gazepipe.models import model_module
@@ -19,7 +20,6 @@ from gazepipe.training.parts import PARTS
 
 MEAN_MODEL = "mean"  # the predict-the-mean row of the tables
 NO_METHOD = "none"
-PAPER_INPUT = (1, 224, 224)
 RUN = ("dataset", "model", "method", "fold", "seed")
 STAGES = {
     "fetch": ("dataset",),
@@ -35,6 +35,8 @@ STAGES = {
     "explain": RUN,
     "explain_seeds": ("dataset", "model", "method", "fold"),
     "export": ("dataset", "model", "method"),
+    "export_errors": RUN,
+    "speed": ("dataset",),
     "tables": (),
 }
 """The wildcards of each stage's jobs, in the order of `paths.WILDCARDS`."""
@@ -63,17 +65,14 @@ class Job:
         return " ".join([self.stage, *self.names])
 
 
-class Plan:
+class Plan(Blocks):
     """What to run for one configuration."""
 
     def __init__(self, config: Config):
-        self.config = config
+        super().__init__(config)
         self.root = paths.results_root(config.run)
         self._key = cache(self._compute_key)
-
-    def block(self, stage: str, **wildcards: str) -> dict:
-        """The configuration that one job reads, as builtins."""
-        return getattr(self, f"_block_{stage}")(**wildcards)
+        self._fingerprint = cache(provenance.source_fingerprint)
 
     def key(self, stage: str, **wildcards: str) -> str:
         """Digest of block, source and everything upstream."""
@@ -94,125 +93,9 @@ class Plan:
 
     def source(self, stage: str, **wildcards: str) -> str:
         """Fingerprint of the source that one job runs."""
-        return provenance.source_fingerprint(self.modules(stage, **wildcards))
+        return self._fingerprint(self.modules(stage, **wildcards))
 
-    # ---- what each stage reads of the configuration
-
-    def _block_fetch(self, dataset: str) -> dict:
-        entry = self.config.datasets[dataset]
-        block = {
-            "layout": entry.layout,
-            "subjects": entry.subjects,
-            "options": self._options(dataset),
-            "source": entry.source.model_dump(exclude_none=True, exclude={"consent"}),
-            "folder": paths.raw_folder(self.config.run, dataset),
-        }
-        if entry.source.url is not None:
-            block |= {"consent": entry.source.consent, "downloads": paths.DOWNLOADS, "lock": paths.DATA_LOCK}
-        return block
-
-    def _block_prepare_part(self, dataset: str, part: str) -> dict:
-        entry = self.config.datasets[dataset]
-        return {
-            "layout": entry.layout,
-            "subjects": entry.subjects,
-            "patch": self._patch(dataset),
-            "part": int(part),
-            "parts": entry.parts,
-            "options": self._options(dataset),
-        }
-
-    def _options(self, dataset: str) -> dict:
-        """What the layout's reader wants to know beyond the folder."""
-        entry = self.config.datasets[dataset]
-        if entry.near_eye is not None:
-            return entry.near_eye.model_dump()
-        return {"manifest": entry.manifest.model_dump(exclude_none=True)} if entry.manifest else {}
-
-    def _patch(self, dataset: str) -> dict:
-        return configuration.patch_of(self.config, dataset).model_dump()
-
-    def _block_prepare(self, dataset: str) -> dict:
-        entry = self.config.datasets[dataset]
-        return {"dataset": dataset, "max_rejected": entry.max_rejected, "by": entry.split.by}
-
-    def _block_split(self, dataset: str) -> dict:
-        # `by` is applied when the store is made: its subjects are the groups.
-        return self.config.datasets[dataset].split.model_dump(exclude_none=True, exclude={"by"})
-
-    def _block_sheet(self, dataset: str) -> dict:
-        entry = self.config.datasets[dataset]
-        return {"dataset": dataset, "layout": entry.layout, "options": self._options(dataset)}
-
-    def _block_train(self, dataset: str, model: str, method: str, fold: str, seed: str) -> dict:
-        node = self.config.methods[method]
-        return {
-            "model": self._spec(model, dataset),
-            "training": {
-                **configuration.training_of(self.config, dataset, model, method).model_dump(),
-                "augmentation": configuration.augmentation_of(self.config, dataset).model_dump(),
-            },
-            "kd": node.kd.model_dump() if node.kd else None,
-            "rebirth": node.rebirth.model_dump() if node.rebirth else None,
-            "shrink": node.shrink.model_dump() if node.shrink else None,
-            "structural": node.structural.model_dump() if node.structural else None,
-            "device": self.config.device,
-            "fold": int(fold),
-            "seed": int(seed),
-        }
-
-    def _block_predict(self, dataset: str, model: str, method: str, fold: str, seed: str, test: str) -> dict:
-        return {
-            "model": self._spec(model, dataset),
-            # Another data set is predicted whole.
-            "fold": int(fold) if test == dataset else None,
-            "device": self.config.device,
-            "threads": self.config.training.threads,
-        }
-
-    def _block_predict_mean(self, dataset: str, fold: str, seed: str, test: str) -> dict:
-        return {"fold": int(fold), "own": test == dataset}
-
-    def _block_profile(self, model: str, method: str) -> dict:
-        dataset = self._dataset_for(model)
-        spec = self._spec(model, dataset)
-        sizes = {"run": spec}
-        if configuration.task_of(self.config.models[model]) == "angles":
-            # The paper's size is that of the published network: full width.
-            sizes["paper"] = {**spec, "width": 1.0, "input": list(PAPER_INPUT)}
-        return {"sizes": sizes, **self.config.profiling.model_dump()}
-
-    def _block_explain(self, dataset: str, model: str, method: str, fold: str, seed: str) -> dict:
-        return {
-            **self.config.explain.model_dump(),
-            "fold": int(fold),
-            "seed": int(seed),
-            "device": self.config.device,
-            "threads": self.config.training.threads,
-        }
-
-    def _block_explain_seeds(self, dataset: str, model: str, method: str, fold: str) -> dict:
-        return {"seeds": self.config.benchmark.seeds}
-
-    def _block_export(self, dataset: str, model: str, method: str) -> dict:
-        run, entry = self.deployed_run(dataset, model, method), self.config.datasets[dataset]
-        trained = self._block_train(**run)
-        licence = entry.source.url.licence if entry.source.url else entry.licence
-        drawn = entry.source.drawn is not None
-        return {
-            **self.config.deploy.model_dump(),
-            **{name: trained[name] for name in ("fold", "seed", "device", "training")},
-            "threads": trained["training"]["threads"],
-            "model": trained["model"],
-            "statistics": self.config.statistics.model_dump(),
-            "about": {
-                "dataset": dataset,
-                "model": model,
-                "method": method,
-                "drawn": drawn,
-                "licence": licence or ("drawn here: none needed" if drawn else "not stated"),
-            },
-        }
+    # ---- what the tables read of the configuration
 
     def _block_tables(self) -> dict:
         config = self.config
@@ -232,6 +115,7 @@ class Plan:
                 for model, method in self._networks()
             ],
             "seeds": chosen.seeds,
+            "deployed": {name: self.deployed(name) for name in self._deployed_datasets()},
             "explained": [dict(job.wildcards) for job in self.explain_jobs()],
             "statistics": config.statistics.model_dump(),
         }
@@ -264,37 +148,19 @@ class Plan:
 
     def _method_summary(self, name: str) -> dict:
         node = self.config.methods[name]
-        return {"parent": node.parent, "teacher": node.teacher, "shape": node.shape, "profiled": self.network_of(name)}
+        links = {"parent": node.parent, "teacher": node.teacher, "shape": node.shape}
+        return {**links, "structural": node.structural is not None, "profiled": self.network_of(name)}
 
     def _epochs(self, model: str, method: str) -> list[int]:
-        rebirth = self.config.methods[method].rebirth
-        if rebirth:
-            return [rebirth.generations * rebirth.epochs]
+        node = self.config.methods[method]
+        if node.rebirth:
+            return [node.rebirth.generations * node.rebirth.epochs]
+        between = (node.structural.steps - 1) * node.structural.epochs if node.structural else 0
         epochs = (
-            configuration.training_of(self.config, name, model, method).epochs for name in self._datasets_for(model)
+            between + configuration.training_of(self.config, name, model, method).epochs
+            for name in self._datasets_for(model)
         )
         return list(dict.fromkeys(epochs))
-
-    def _spec(self, model: str, dataset: str) -> dict:
-        entry, patch = self.config.models[model], configuration.patch_of(self.config, dataset)
-        return {
-            "arch": entry.arch,
-            "width": entry.width,
-            "input": configuration.input_shape(patch),
-            "options": entry.options,
-        }
-
-    def _datasets_for(self, model: str) -> list[str]:
-        """The selected data sets that a model is trained on."""
-        task = configuration.task_of(self.config.models[model])
-        return [name for name in self.config.benchmark.datasets if self.config.datasets[name].task == task]
-
-    def _dataset_for(self, model: str) -> str:
-        """The one that stands for the others where only the network's size matters: all have the same patch."""
-        found = self._datasets_for(model)
-        if not found:
-            raise UserError(f"configuration: benchmark.datasets: none holds what the model {model} predicts; add one")
-        return found[0]
 
     # ---- what each stage runs and stands on
 
@@ -319,11 +185,14 @@ class Plan:
             case "predict":
                 return ("gazepipe.evaluation.predict", self._module_of(wildcards["model"]))
             case "predict_mean":
-                return ("gazepipe.evaluation.predict",)
+                return ("gazepipe.evaluation.mean",)
             case "profile":
                 return ("gazepipe.profiling.stage", self._module_of(wildcards["model"]))
-            case "export":
+            case "export" | "export_errors":
                 return ("gazepipe.deploy.stage", self._module_of(wildcards["model"]))
+            case "speed":
+                used = {self._module_of(model): None for model, _ in self.deployed(wildcards["dataset"])}
+                return ("gazepipe.deploy.speed", *used)
             case "explain" | "explain_seeds":
                 return ("gazepipe.explain.stage", self._module_of(wildcards["model"]))
             case "tables":
@@ -352,12 +221,14 @@ class Plan:
                 data = [Job.of("prepare", dataset=dataset), Job.of("split", dataset=dataset)]
                 return [*data, Job.of("train", **wildcards)]
             case "export", {"dataset": dataset}:
-                run = self.deployed_run(**wildcards)
-                return [
-                    Job.of("train", **run),
-                    Job.of("predict", test=dataset, **run),
-                    Job.of("split", dataset=dataset),
-                ]
+                return self.upstream("export_errors", **self.deployed_run(**wildcards))
+            case "export_errors", {"dataset": dataset}:
+                tested = Job.of("predict", test=dataset, **wildcards)
+                return [Job.of("train", **wildcards), tested, Job.of("split", dataset=dataset)]
+            case "speed", {"dataset": dataset}:
+                names = [{"dataset": dataset, "model": m, "method": n} for m, n in self.deployed(dataset)]
+                trained = [Job.of("train", **self.deployed_run(**each)) for each in names]
+                return [*(Job.of("export", **each) for each in names), *trained]
             case "explain_seeds", _:
                 return [Job.of("explain", seed=seed, **wildcards) for seed in self.config.benchmark.seeds]
             case "profile", _:
@@ -373,7 +244,7 @@ class Plan:
                 ]
             case "tables", _:
                 sheets = [Job.of("sheet", dataset=dataset) for dataset in self.config.benchmark.datasets]
-                return self.table_jobs() + self.explain_jobs() + self.seed_jobs() + sheets
+                return self.table_jobs() + self.explain_jobs() + self.seed_jobs() + self.deploy_jobs() + sheets
         return []
 
     def parts(self, dataset: str) -> range:
@@ -400,26 +271,18 @@ class Plan:
             return []
         return [Job.of("explain", dataset=dataset, model=model, method=node.parent, fold=fold, seed=seed)]
 
-    def network_of(self, method: str) -> str:
-        """The method that made the network's shape: training, KD and re-birth keep the shape that they start from."""
-        node = self.config.methods[method]
-        if node.makes_a_shape:
-            return method
-        origin = node.parent or node.shape
-        return self.network_of(origin) if origin else "base" if "base" in self.config.methods else method
-
-    def shaped_run(self, model: str, method: str) -> dict | None:
-        """Wildcards of the run whose weights tell a network's shape, where the configuration does not tell it."""
-        if not self.config.methods[self.network_of(method)].makes_a_shape:
-            return None
-        dataset = self._dataset_for(model)
-        fold, seed = configuration.folds(self.config, dataset)[0], self.config.benchmark.seeds[0]
-        return {"dataset": dataset, "model": model, "method": method, "fold": str(fold), "seed": str(seed)}
-
-    def deployed_run(self, dataset: str, model: str, method: str) -> dict[str, str]:
-        """Wildcards of the run that a bundle holds: the first of the folds and seeds."""
-        fold, seed = configuration.folds(self.config, dataset)[0], self.config.benchmark.seeds[0]
-        return {"dataset": dataset, "model": model, "method": method, "fold": str(fold), "seed": str(seed)}
+    def deploy_jobs(self) -> list[Job]:
+        """What the tables read of exported networks: their speed, and every run's errors through its files."""
+        jobs, chosen = [], self.config.benchmark
+        for dataset in chosen.datasets:
+            runs = [
+                Job.of("export_errors", dataset=dataset, model=model, method=method, fold=fold, seed=seed)
+                for model, method in self.deployed(dataset)
+                for fold in configuration.folds(self.config, dataset)
+                for seed in chosen.seeds
+            ]
+            jobs += [Job.of("speed", dataset=dataset), *runs] if runs else []
+        return jobs
 
     def table_jobs(self) -> list[Job]:
         """Every prediction and profile that the tables read."""
@@ -496,38 +359,24 @@ class Plan:
                 return paths.explanation(self.root, **wildcards)
             case "export":
                 return paths.bundle(self.root, **wildcards)
+            case "export_errors":
+                return [paths.deployed_errors(self.root, **wildcards)]
+            case "speed":
+                return paths.speed(self.root, **wildcards)
             case "explain_seeds":
                 return paths.seed_comparison(self.root, **wildcards)
             case "tables":
-                return [*paths.tables(self.root, self._tasks()), paths.manifest(self.root)]
+                figures = [paths.pareto(self.root, name) for name in self._deployed_datasets()]
+                return [*paths.tables(self.root, self._topics()), *figures, paths.manifest(self.root)]
         raise KeyError(job.stage)
 
-    def _tasks(self) -> set[str]:
-        return {self.config.datasets[name].task for name in self.config.benchmark.datasets}
+    def _deployed_datasets(self) -> list[str]:
+        return [name for name in self.config.benchmark.datasets if self.deployed(name)]
 
-    def settle_times(self) -> None:
-        """Give every result that is older than what it was made from the time of the latter.
-
-        Snakemake reruns a job whose input is newer than its output. Keys already decide what reruns, so after a copy, a
-        clone or a `touch` such an order of times means nothing. Results that may not be changed are left alone.
-        """
-        settled: dict[Job, int] = {}
-        self._settle(Job.of("tables"), settled)
-        for dataset in self.config.benchmark.datasets:
-            for model, method in configuration.networks_for(self.config, dataset):
-                job = Job.of("export", dataset=dataset, model=model, method=method)
-                if os.path.exists(self.outputs(job)[0]):
-                    self._settle(job, settled)
-
-    def _settle(self, job: Job, settled: dict[Job, int]) -> int:
-        if job not in settled:
-            upstream = self.upstream(job.stage, **dict(job.wildcards))
-            newest = max((self._settle(each, settled) for each in upstream), default=0)
-            # Snakemake counts a job's benchmark record among its outputs.
-            for path in [*self.outputs(job), paths.benchmark(self.root, job.stage, *job.names)]:
-                newest = max(newest, _not_older(path, newest))
-            settled[job] = newest
-        return settled[job]
+    def _topics(self) -> set[str]:
+        tasks = {self.config.datasets[name].task for name in self.config.benchmark.datasets}
+        pruned = any(self.config.methods[method].structural for method in self._selected_methods())
+        return tasks | ({"structural"} if pruned else set()) | ({"deploy"} if self._deployed_datasets() else set())
 
 
 def _matching(pattern: str, path: str) -> dict[str, str] | None:
@@ -538,17 +387,6 @@ def _matching(pattern: str, path: str) -> dict[str, str] | None:
     ]
     found = re.fullmatch("".join(texts), path)
     return found and found.groupdict()
-
-
-def _not_older(path: str, than_ns: int) -> int:
-    """The file's time in ns after it was raised to `than_ns`; 0 without such a file."""
-    try:
-        time_ns = os.stat(path).st_mtime_ns
-        if time_ns < than_ns:
-            os.utime(path, ns=(than_ns, than_ns))
-        return max(time_ns, than_ns)
-    except OSError:
-        return 0
 
 
 def _deciding(stage: str, block: dict) -> dict:

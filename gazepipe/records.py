@@ -54,6 +54,17 @@ def finish(told: dict) -> None:
         os.replace(planned, told["file"])
 
 
+def tell_storage(root: str, prefix: str) -> None:
+    """Note that the results of `root` are kept below `prefix` by a storage plugin; an empty one: that they are here."""
+    if storage(root) != prefix:
+        write_json(paths.storage_note(root), {"format": FORMAT, "prefix": prefix})
+
+
+def storage(root: str) -> str:
+    """The prefix that the results of `root` are kept below elsewhere; empty where they are here."""
+    return load(paths.storage_note(root)).get("prefix", "")
+
+
 def load(path: str | Path) -> dict:
     """A record; empty where there is none that can be read."""
     try:

@@ -24,11 +24,13 @@ POLL_SECONDS = 0.05
 DISABLE = "GAZEPIPE_SLOTS"  # set to "off" where a scheduler already hands out cores and GPUs
 GPUS = "GAZEPIPE_GPUS"  # number of GPUs, in place of what is found
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+SLURM_JOB = "SLURM_JOB_ID"
+SLURM_CORES = "SLURM_CPUS_ON_NODE"  # cores of this job or step; not every Slurm binds its jobs to them
 GPU_NAME = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
 def available_cores() -> int:
-    """Cores that this process may use: CPU affinity, cut by the cgroup's quota (at least 1)."""
+    """Cores that this process may use: CPU affinity, cut by the cgroup's quota and by what Slurm gave (at least 1)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -36,14 +38,15 @@ def available_cores() -> int:
             cores = min(cores, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
         pass
-    return max(1, cores)
+    given = os.environ.get(SLURM_CORES, "")
+    return max(1, min(cores, int(given)) if given.isdecimal() else cores)
 
 
 def slot_folder() -> Path:
-    """Folder of the lock files: one per user and set of cores, so that two cluster jobs on one node do not mix."""
+    """Folder of the lock files: one per user, Slurm job and set of cores: two cluster jobs on one node do not mix."""
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     name = hashlib.sha256(repr(affinity).encode()).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"gazepipe-slots-{os.getuid()}-{name}"
+    return _folder("gazepipe-slots", name)
 
 
 @contextmanager
@@ -96,8 +99,12 @@ def _count_by_tool() -> int:
 
 def gpu_folder() -> Path:
     """Folder of the GPUs' lock files: one per user and Slurm job, each of which numbers its own GPUs from 0."""
-    name = "-".join(filter(None, ["gazepipe-gpus", str(os.getuid()), os.environ.get("SLURM_JOB_ID")]))
-    return Path(tempfile.gettempdir()) / name
+    return _folder("gazepipe-gpus")
+
+
+def _folder(kind: str, *names: str) -> Path:
+    job = os.environ.get(SLURM_JOB)
+    return Path(tempfile.gettempdir()) / "-".join([kind, str(os.getuid()), *names, *([job] if job else [])])
 
 
 @contextmanager

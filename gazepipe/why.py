@@ -61,6 +61,7 @@ class _Present:
 
     def __init__(self, plan: Plan):
         self.plan = plan
+        self.storage = records.storage(plan.root)
         self.record = cache(lambda job: records.recorded(plan, job))
         self.own_changes = cache(self._own_changes)
 
@@ -70,7 +71,8 @@ class _Present:
             return ["no record of how it was made: whether it would run again, `snakemake --dry-run` tells"]
         reasons = self._reasons(job)
         if not reasons:
-            return ["would not run again: nothing that it depends on has changed"]
+            kept = f"; whether it is still in {self.storage}, `snakemake --dry-run` tells" if self.storage else ""
+            return [f"would not run again: nothing that it depends on has changed{kept}"]
         lines = ["would run again, because of", *(f"  {reason}" for reason in changes.shortened(reasons))]
         before = self._running(job)
         stages = dict.fromkeys(each.stage for each in before)
@@ -107,6 +109,8 @@ class _Present:
         return found or ([f"missing: {missing[0] if named else 'its results'}"] if missing else [])
 
     def _missing(self, job: Job) -> list[str]:
+        if self.storage:
+            return []
         return [path for path in self.plan.outputs(job) if not os.path.exists(path)]
 
     def _own_changes(self, job: Job, key: str) -> list[str]:

@@ -138,3 +138,25 @@ def test_the_page_of_keys_is_what_the_code_says(repository):
     from gazepipe.reference import reference
 
     assert (repository / "docs/configuration.md").read_text() == reference()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"methods": {"half": {"structural": {"ratio": 1.5}}}}, "methods.half.structural.ratio: 1.5 is not valid"),
+        ({"methods": {"half": {"structural": {"scope": "globl"}}}}, "did you mean 'global'?"),
+        ({"methods": {"new": {"structural": {}}}}, "'structural' starts from trained weights: name a 'parent'"),
+        (
+            {"methods": {"half": {"rebirth": {"share": 0.1}}}},
+            "'rebirth', 'shrink' and 'structural' each change the network: use one in a method",
+        ),
+        ({"benchmark": {"deploy": ["resnet18/half"]}}, "benchmark.deploy: 'resnet18/half' does not exist"),
+        ({"benchmark": {"deploy": ["resnet18/kd", "resnet18/kd"]}}, "benchmark.deploy: 'resnet18/kd' is listed twice"),
+    ],
+)
+def test_mistakes_about_smaller_networks(repository, change, words):
+    raw = config.merged(config.read(repository / "config.yaml"), change)
+    with pytest.raises(UserError) as caught:
+        config.load(raw)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

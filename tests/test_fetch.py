@@ -290,6 +290,17 @@ def test_an_evil_archive_leaves_nothing(web):
     assert [p.name for p in Path("data/raw").iterdir() if not p.name.endswith(".lock")] == []
 
 
+def test_what_a_killed_process_left_half_drawn_is_not_counted():
+    """Also where its process id is another's by now."""
+    drawn = {**of_path(""), "source": {"drawn": {"seed": 1, "images": 1, "size": 64}}}
+    whole = fetched(drawn)
+    leftover = Path(f"data/raw/set/.partial-{os.getpid():07d}-p07")
+    leftover.mkdir()
+    for name in (f"{leftover}/p07.mat", f"{leftover}.mat"):
+        Path(name).write_bytes(b"half")
+    assert fetched(drawn) == whole
+
+
 def test_leftovers_of_a_killed_run_are_removed_and_neighbours_kept(web, faces):
     for name in (".partial-123-set", ".partial-123-other-set", ".partial-x-set", "set2"):
         Path("data/raw", name).mkdir(parents=True)

@@ -6,6 +6,7 @@ import pytest
 
 from gazepipe import config
 from gazepipe.plan import Job, Plan
+from gazepipe.settle import settle_times
 
 
 @pytest.fixture
@@ -158,12 +159,17 @@ def test_times_are_brought_in_line_and_otherwise_left_alone(raw, tmp_path, monke
         Path(plan.outputs(job)[0]) for job in (Job.of("prepare", dataset="columbia-drawn"), Job.of("train", **run))
     )
     predictions = Path(plan.outputs(Job.of("predict", **run, test="columbia-drawn"))[0])
-    for path, seconds in ((store, 300), (weights, 100), (predictions, 400)):
+    beside = [store.with_suffix(".rejected.csv"), weights.with_name("history.csv"), weights.with_name("run.json")]
+    for path, seconds in ((store, 300), (weights, 100), (predictions, 400), *((path, 50) for path in beside)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         os.utime(path, (seconds, seconds))
-    plan.settle_times()
+    settle_times(plan)
     assert [path.stat().st_mtime for path in (store, weights, predictions)] == [300, 300, 400]
+
+    beside[1].unlink()  # half a result is made again, and what stands on it after that
+    settle_times(plan)
+    assert [path.stat().st_mtime for path in (store, weights, beside[2], predictions)] == [300, 1, 1, 400]
 
 
 def test_the_page_speaks_of_no_network_that_had_nothing_to_learn_from(raw):

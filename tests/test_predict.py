@@ -12,7 +12,9 @@ from toy_store import HEIGHT, PATCH, WIDTH, write_toy_split, write_toy_store
 
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
-from gazepipe.evaluation.predict import COLUMNS, mean_gaze, predict, predict_mean
+from gazepipe.evaluation.mean import mean_gaze, predict_mean
+from gazepipe.evaluation.predict import predict
+from gazepipe.evaluation.predictions import COLUMNS
 from gazepipe.geometry import angles_to_vector, angular_error_deg
 from gazepipe.models import build
 from gazepipe.models.weights import save_weights

@@ -36,6 +36,7 @@ from gazepipe.deploy.quantise import (
 )
 from gazepipe.deploy.stage import Trained, open_trained
 from gazepipe.models.weights import save_weights
+from gazepipe.training.state import State
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +259,35 @@ def test_fine_tuning_changes_a_copy_and_is_repeatable(trained, calibration):
     assert not torch.equal(states[0]["stem.0.weight"], before["stem.0.weight"])
     assert torch.equal(states[0]["stem.1.running_mean"], before["stem.1.running_mean"])
     assert history[1]["train_loss"] < history[0]["train_loss"]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def test_killed_fine_tuning_goes_on_where_it_was(trained, calibration, tmp_path, monkeypatch):
+    monkeypatch.setenv("GAZEPIPE_SAVE_SECONDS", "0")
+    training = {**TRAINING, "threads": 1, "precision": "fp32", "epochs": 2, "learning_rate": 1e-3, "ema": 0.0}
+    arguments = (calibration, trained.samples["train"], trained.samples["validation"], training, 0)
+    whole, history = fine_tune(trained.model, *arguments, torch.device("cpu"))
+    offer, seen = State.offer, set()
+
+    def offer_and_die(self, snapshot) -> None:
+        offer(self, snapshot)
+        tensors, facts = snapshot()
+        place = len(facts["history"]), len(tensors["epoch/losses"])
+        if place not in seen:
+            seen.add(place)
+            raise Killed
+
+    monkeypatch.setattr(State, "offer", offer_and_die)
+    kills = 0
+    while True:
+        try:
+            killed, again = fine_tune(trained.model, *arguments, torch.device("cpu"), State(tmp_path / "state", "key"))
+            break
+        except Killed:
+            kills += 1
+    assert kills == len(seen) > 2
+    assert again == history
+    assert all(torch.equal(killed.state_dict()[name], value) for name, value in whole.state_dict().items())

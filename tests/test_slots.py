@@ -153,13 +153,22 @@ def test_a_killed_holder_gives_its_gpu_back(start_gpu, tmp_path):
     assert (tmp_path / "log").read_text().split() == ["+0", "+0", "-0"]
 
 
-def test_slurm_jobs_on_one_node_number_their_own_gpus(monkeypatch):
+@pytest.mark.parametrize("folder", [slots.gpu_folder, slots.slot_folder])
+def test_slurm_jobs_on_one_node_have_their_own_slots(monkeypatch, folder):
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    first = slots.gpu_folder()
+    first = folder()
     monkeypatch.setenv("SLURM_JOB_ID", "18")
-    second = slots.gpu_folder()
+    second = folder()
     monkeypatch.delenv("SLURM_JOB_ID")
-    assert len({first, second, slots.gpu_folder()}) == 3
+    assert len({first, second, folder()}) == 3
+
+
+@pytest.mark.parametrize(("given", "expected"), [("1", 1), ("3", 3), ("64", 4), ("0", 1), ("2(x2)", 4)])
+def test_a_slurm_job_has_the_cores_that_it_was_given(monkeypatch, given, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    monkeypatch.setattr(slots.Path, "read_text", lambda _: "max 100000")
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", given)
+    assert slots.available_cores() == expected
 
 
 @pytest.mark.parametrize(

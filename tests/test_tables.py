@@ -212,3 +212,105 @@ def test_a_point_network_of_ones_own_has_no_first_layer_to_count(near_eye_result
     networks = pd.read_csv(out.parent / "tables/near_eye.csv", keep_default_na=False, na_values=[""])
     assert networks.first_fc_params.isna().all()
     assert row(networks, method="base").params == 500_000
+
+
+PRUNED_DEG = {"base": 4.0, "half": 3.8, "half_scratch": 4.4, "half_scratch_kd": 4.2}
+EXPORTED = [("eager", "fp32", 0.0), ("onnxruntime", "fp32", 0.0), ("onnxruntime", "int8", 0.04)]
+
+
+@pytest.fixture
+def pruned(repository, tmp_path):
+    """A network, what is left of it, and both twins, on two folds of two subjects; int8 costs 0.04 degrees."""
+    raw = config.read(repository / "config.yaml")
+    raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "methods": list(PRUNED_DEG)}
+    raw["benchmark"] |= {"folds": {"columbia-drawn": [0, 1]}, "deploy": ["resnet18/base", "resnet18/half"]}
+    plan = Plan(config.load(raw))
+    plan.root = str(tmp_path / "results")
+    for job in plan.table_jobs() + plan.deploy_jobs():
+        wildcards, path = dict(job.wildcards), plan.outputs(job)[0]
+        cost = {"params": 4000, "macs": 8000} if wildcards.get("method") == "base" else {"params": 1000, "macs": 4000}
+        match job.stage:
+            case "profile":
+                row = {"runtime": "eager", "batch": 1, "images_per_second": 50.0, "latency_ms": 20.0}
+                sizes = {name: {**cost, "rows": [row]} for name in ("run", "paper")}
+                full = wildcards["method"] == "base"
+                machine = {"threads": 2, "machine": {"cpu": "a cpu", "cores": 2}}
+                write_json(path, {"sizes": sizes if full else {"run": sizes["run"]}, **machine})
+            case "speed":
+                write_speed(Path(path))
+            case "export_errors":
+                errors = [PRUNED_DEG[wildcards["method"]] + int(wildcards["fold"]) + number for number in (0, 1)]
+                names = [f"{wildcards['fold']}{number}" for number in (0, 1)]
+                rows = [(r, p, n, e + more) for r, p, more in EXPORTED for n, e in zip(names, errors, strict=True)]
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                pd.DataFrame(rows, columns=["runtime", "precision", "subject", "error"]).to_csv(path, index=False)
+            case _:
+                OFFSET_DEG.update({("resnet18", name): value for name, value in PRUNED_DEG.items()})
+                write_predictions(path, wildcards)
+    return plan, tmp_path / "results" / "tables.md"
+
+
+def write_speed(path: Path) -> None:
+    facts = {"params": 1, "macs": 2, "bytes": 3_000_000, "units": "deg", "latency_ms_p95": 2.0, "threads": 2}
+    rows = [{"network": "reference", "runtime": "eager", "precision": "fp32", "batch": 1, **facts}]
+    for network in ("resnet18/base", "resnet18/half"):
+        for runtime, precision, _ in EXPORTED:
+            for batch in (1, 8):
+                names = {"network": network, "runtime": runtime, "precision": precision, "batch": batch}
+                rows.append({**names, **facts, "latency_ms": 1.0, "images_per_second": 100.0 * batch, "ratio": 9.0})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(path, index=False)
+    reference = {"arch": "resnet18", "width": 1.0, "input": [1, 224, 224]}
+    write_json(path.with_suffix(".json"), {"threads": 2, "machine": {"cpu": "a cpu"}, "reference": reference})
+
+
+def test_pruned_networks_beside_the_full_one_and_their_twins(pruned):
+    plan, out = pruned
+    tables.write_tables(plan.block("tables"), out)
+    frame = pd.read_csv(out.parent / "tables/compression.csv")
+    assert list(frame.role) == ["full", "scratch", "scratch_kd"]
+    # Subjects of fold 0 are 0 and 1 degrees beside the offset, those of fold 1 are 1 and 2; the seed takes 0.5 off.
+    expected = {name: degrees + 1 - 0.5 for name, degrees in PRUNED_DEG.items()}
+    assert frame.error_deg.to_numpy() == pytest.approx(expected["half"], abs=1e-3)
+    for line in frame.itertuples():
+        assert line.against_deg == pytest.approx(expected[line.against], abs=1e-3)
+        change = 100 * (expected["half"] / expected[line.against] - 1)
+        assert [line.change_percent, line.low_percent, line.high_percent] == pytest.approx([change] * 3, abs=0.02)
+    text = out.read_text()
+    first, second, _ = [line for line in text.splitlines() if line.startswith("| resnet18 + half | columbia")][-3:]
+    cells = [
+        "1.00 k",
+        "4.00 k",
+        "4.30",
+        "base: the full network, 6 epochs",
+        "4.0×",
+        "2.0×",
+        "4.50",
+        "-4.4 [-4.4, -4.4]",
+    ]
+    assert [cell.strip() for cell in first.split("|")][3:-1] == cells
+    assert "half_scratch: from scratch, 6 epochs" in second
+    assert len(pd.read_csv(out.parent / "tables/efficiency.csv")) == 1  # no published size of a pruned network
+
+
+def test_exported_networks_are_told_by_what_their_files_predict(pruned):
+    plan, out = pruned
+    tables.write_tables(plan.block("tables"), out)
+    frame = pd.read_csv(out.parent / "tables/deployed.csv")
+    assert len(frame) == 2 * 3 * 2  # networks, variants, batches
+    int8 = frame[(frame.method == "half") & (frame.precision == "int8")].iloc[0]
+    assert (int8.error, int8.n_subjects) == (pytest.approx(4.84), 4)
+    own, total = 100 * 0.04 / 4.8, 100 * (4.84 / 5.0 - 1)
+    assert [int8.change_percent, int8.low_percent, int8.high_percent] == pytest.approx([own] * 3, abs=1e-3)
+    changes = [int8.total_change_percent, int8.total_low_percent, int8.total_high_percent]
+    assert changes == pytest.approx([total] * 3, abs=1e-3)
+    assert (out.parent / "figures/pareto/columbia-drawn.png").read_bytes()[:4] == b"\x89PNG"
+    assert "| resnet18 + half | ONNX Runtime, int8 |" in out.read_text()
+
+
+def test_damaged_errors_of_an_exported_network(pruned):
+    plan, out = pruned
+    path = Path(paths.deployed_errors(plan.root, "columbia-drawn", "resnet18", "half", 1, 0))
+    path.write_text("runtime,subject\n")
+    with pytest.raises(UserError, match=r"seed0\.csv: cannot be read"):
+        tables.write_tables(plan.block("tables"), out)

@@ -39,9 +39,9 @@ def snakemake(folder: Path, *arguments: str, on_top: tuple[str, ...] = ("tiny.ya
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
 
 
-def would_run(folder: Path) -> dict[str, int]:
+def would_run(folder: Path, *arguments: str, on_top: tuple[str, ...] = ("tiny.yaml",)) -> dict[str, int]:
     """Jobs per rule of a dry run."""
-    done = snakemake(folder, "--dry-run")
+    done = snakemake(folder, "--dry-run", *arguments, on_top=on_top)
     assert done.returncode == 0, done.stderr
     table = re.search(r"^job\s+count\n-.*\n((?:\w+\s+\d+\n)+)", done.stdout + done.stderr, re.MULTILINE)
     if table is None:
@@ -187,6 +187,11 @@ def test_why_expects_what_snakemake_would_run(clone, path, old, new):
     assert told(clone) == would_run(clone)
 
 
+def test_a_deleted_table_is_made_again(clone):
+    (clone / "results/tables/comparisons.csv").unlink()
+    assert would_run(clone) == {"tables": 1}
+
+
 def test_a_deleted_result_is_made_again_to_the_byte(clone):
     run = clone / "results/runs/columbia-drawn/resnet18/kd_prune/fold1/seed0/model.safetensors"
     predictions = clone / "results/predictions/columbia-drawn/resnet18/kd_prune/fold1/seed0/columbia-drawn.csv"
@@ -198,15 +203,36 @@ def test_a_deleted_result_is_made_again_to_the_byte(clone):
     assert (run.read_bytes(), predictions.read_bytes()) == before
 
 
-def test_a_bundle_of_a_run_sees_the_gaze_of_a_picture(clone):
-    bundle = "results/deploy/columbia-drawn/resnet18/kd"
-    done = snakemake(clone, "--", f"{bundle}/preprocess.json")
+PRUNED = """
+benchmark:
+  datasets: [columbia-drawn]
+  methods: [base, half, half_scratch]
+  deploy: [resnet18/half]
+methods: {half: {structural: {round_to: 1, steps: 2, epochs: 1}, training: {epochs: 1}}}
+"""
+
+
+def test_a_network_is_cut_exported_timed_and_sees_the_gaze_of_a_picture(clone):
+    (clone / "pruned.yaml").write_text(PRUNED)
+    on_top = ("tiny.yaml", "pruned.yaml")
+    done = snakemake(clone, on_top=on_top)
     assert done.returncode == 0, done.stderr[-2000:]
-    errors = pd.read_csv(clone / bundle / "deploy.csv")
-    assert len(errors) == 5  # torch, and two precisions of two runtimes
-    own = pd.read_csv(clone / "results/tables/benchmark.csv").set_index(["dataset", "method"]).error_deg
-    assert errors.error.to_numpy() == pytest.approx(own["columbia-drawn", "kd"], rel=0.05)
-    assert errors[errors.precision == "fp32"].error.to_numpy() == pytest.approx(own["columbia-drawn", "kd"], abs=1e-3)
+    assert "## Structural pruning" in (clone / "results/tables.md").read_text()
+    own = pd.read_csv(clone / "results/tables/benchmark.csv").set_index("method").error_deg
+
+    cut = pd.read_csv(clone / "results/tables/compression.csv").set_index("role")
+    assert cut.error_deg.to_numpy() == pytest.approx(own["half"], abs=1e-3)
+    assert dict(cut.against_deg) == pytest.approx({"full": own["base"], "scratch": own["half_scratch"]}, abs=1e-3)
+    costs = pd.read_csv(clone / "results/tables/efficiency_run_size.csv").set_index("method").macs
+    assert cut.macs.to_numpy() == pytest.approx(costs["base"] / 2, rel=0.1)
+
+    deployed = pd.read_csv(clone / "results/tables/deployed.csv")
+    assert len(deployed) == 5  # torch, and two precisions of two runtimes
+    assert deployed.error.to_numpy() == pytest.approx(own["half"], rel=0.05)
+    assert deployed[deployed.precision == "fp32"].error.to_numpy() == pytest.approx(own["half"], abs=1e-3)
+    assert (clone / "results/figures/pareto/columbia-drawn.png").read_bytes()[:4] == b"\x89PNG"
+
+    bundle = "results/deploy/columbia-drawn/resnet18/half"
     picture = next((clone / "data/raw/columbia-drawn").glob("*/*_0P_0V_0H.jpg"))
     main = "import sys; from gazepipe.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", main, "predict", str(picture), "--bundle", bundle, "--int8"]
@@ -214,7 +240,7 @@ def test_a_bundle_of_a_run_sees_the_gaze_of_a_picture(clone):
     assert answer.returncode == 0, answer.stderr
     (face,) = json.loads(answer.stdout)["faces"]
     assert abs(face["pitch_deg"]) < 40
-    assert would_run(clone) == {}
+    assert would_run(clone, on_top=on_top) == {}
 
 
 def test_a_mistake_in_the_configuration_is_one_line_and_status_2(clone):

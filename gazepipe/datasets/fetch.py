@@ -12,7 +12,7 @@ from gazepipe.datasets.archive import extract
 from gazepipe.datasets.download import Patience, alone, checksum, download
 from gazepipe.datasets.inventory import inventory
 from gazepipe.errors import UserError
-from gazepipe.io import atomic, read_json, write_json, write_text
+from gazepipe.io import PARTIAL, atomic, read_json, write_json, write_text
 
 DRAWN, UNPACKED = ".drawn.json", ".unpacked.json"  # mark the folders that gazepipe filled and may empty
 
@@ -63,6 +63,9 @@ def _draw(block: dict, folder: Path, workers: int) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(marker, stamp)
+    # Of subjects half drawn when a process was killed: they must not be counted.
+    for leftover in list(folder.rglob(f"{PARTIAL}*")):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     draw(settings, folder, workers)
 
 

@@ -15,6 +15,8 @@ from gazepipe.io import write_text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gazepipe.datasets.store import Store
+
 COLUMNS = ("fold", "subject", "role")
 ROLES = ("train", "validation", "test")
 GIVEN_ROLES = {"train": "train", "val": "validation", "test": "test"}
@@ -96,6 +98,21 @@ def read_split(path: str | Path, fold: int) -> dict[str, set[str]]:
         present = ", ".join(map(str, sorted({number for number, _, _ in rows})))
         raise UserError(f"{path}: has no fold {fold}; folds with subjects: {present}")
     return {role: {subject for subject, own in here if own == role} for role in ROLES}
+
+
+def rows_of(store: "Store", subjects: set[str] | None) -> np.ndarray:
+    """Numbers [n] of the rows of `subjects` (None: of all), in the order of the store.
+
+    Raises UserError for a subject that the store does not have, and where nothing is left.
+    """
+    present = store.subject
+    missing = sorted((subjects or set()) - set(present))
+    if missing:
+        raise UserError(f"{store.path}: has no subject {missing[0]!r} that the split names; make store and split anew")
+    rows = np.arange(len(present)) if subjects is None else np.flatnonzero(np.isin(present, sorted(subjects)))
+    if len(rows) == 0:
+        raise UserError(f"{store.path}: no sample is left to use; give at least one subject")
+    return rows
 
 
 def check_rows(rows: Sequence[tuple[int, str, str]], source: str | Path) -> None:

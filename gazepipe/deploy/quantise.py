@@ -23,6 +23,7 @@ from gazepipe.deploy.export import INPUT, inputs, read_model, save_ir
 from gazepipe.training import distillation
 from gazepipe.training.data import Samples
 from gazepipe.training.fit import derived_seed, fit
+from gazepipe.training.state import State
 
 if TYPE_CHECKING:
     import onnx
@@ -254,16 +255,18 @@ def fine_tune(
     training: dict,
     seed: int,
     device: torch.device,
+    state: State | None = None,
 ) -> tuple[nn.Module, list[dict]]:
     """A copy of the network, trained to keep its accuracy when it is quantised, and the history of its training.
 
     It runs with rounded weights and layer inputs (`FakeQuantised`), learns from labels and from the network itself, and
-    ends with the weights of the epoch of lowest validation error. `training` is a block of `gazepipe.training.fit`.
+    ends with the weights of the epoch of lowest validation error. `training` is a block of `gazepipe.training.fit`;
+    `state` as there.
     """
     student = FakeQuantised(copy.deepcopy(network), layer_ranges(network, calibration))
     teacher, draws = copy.deepcopy(network), torch.Generator().manual_seed(derived_seed(seed, "int8"))
     objective, _ = distillation.prepare(IMITATION, student, teacher, training["loss"], train, draws, device)
-    fitted = fit(student, train, validation, objective, training, seed, device, label="fine-tune int8")
+    fitted = fit(student, train, validation, objective, training, seed, device, label="fine-tune int8", state=state)
     return student.restored().cpu(), fitted.history
 
 

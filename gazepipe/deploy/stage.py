@@ -49,6 +49,7 @@ from gazepipe.profiling.cost import count
 from gazepipe.training.data import Samples, check_images, samples_of
 from gazepipe.training.device import make_deterministic, resolve_device
 from gazepipe.training.inherit import check_units, load_like, scale_of
+from gazepipe.training.state import State
 from gazepipe.units import ERROR_UNIT, errors
 
 EAGER = "eager"
@@ -84,7 +85,17 @@ class Trained:
         return error_of(self.predict(path, "validation"), self.samples["validation"])
 
 
-def export(block: dict, weights: Path, store: Path, split: Path, predicted: Path, out: Path) -> None:
+def export(
+    block: dict,
+    weights: Path,
+    store: Path,
+    split: Path,
+    predicted: Path,
+    out: Path,
+    *,
+    state: Path | None = None,
+    key: str = "",
+) -> None:
     """Write the bundle of a run into the folder `out`: the model files of `runtime.FILES`, `preprocess.json` with their
     checksums, `card.md`, and the tables `deploy.csv` and `subjects.csv` (see `measured`).
 
@@ -97,6 +108,7 @@ def export(block: dict, weights: Path, store: Path, split: Path, predicted: Path
     int8 files are made by the first of `RECIPES`, then of `TUNED_RECIPES` after fine-tuning, that is within the
     tolerance on the validation subjects, else by the best. Test subjects are predicted through every file and decide
     nothing. Same arguments on one machine give the same bytes; each file appears complete, the description last.
+    Fine-tuning that is killed goes on from the file `state`, as `gazepipe.training.stage.train` does.
 
     Raises UserError for a store of another image size, patch or unit, predictions of another network, and a network
     that cannot be exported.
@@ -110,7 +122,8 @@ def export(block: dict, weights: Path, store: Path, split: Path, predicted: Path
     calibration = calibration_samples(trained.samples["train"], block["calibration"], block["seed"])
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        attempts, history = write_models(block, trained, calibration, work)
+        kept = None if state is None else State(state, key)
+        attempts, history = write_models(block, trained, calibration, work, kept)
         table, subjects = measured(block, trained, weights, work, attempts, reference)
         content = {
             **_description(opened, trained),
@@ -134,6 +147,17 @@ def export(block: dict, weights: Path, store: Path, split: Path, predicted: Path
         write_text(out / name, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write_text(out / CARD, card(block, content))
     write_json(out / DESCRIPTION, content)
+    if kept is not None:
+        kept.remove()
+
+
+def export_errors(
+    block: dict, weights: Path, store: Path, split: Path, predicted: Path, out: Path, **resumed: Path | str | None
+) -> None:
+    """Write only `subjects.csv` of the bundle of a run, as `out`; arguments and errors as `export`."""
+    with tempfile.TemporaryDirectory() as folder:
+        export(block, weights, store, split, predicted, Path(folder), **resumed)
+        write_text(out, (Path(folder) / SUBJECTS).read_text())
 
 
 def open_trained(block: dict, weights: Path, store: Store, split: Path) -> Trained:
@@ -147,7 +171,9 @@ def open_trained(block: dict, weights: Path, store: Store, split: Path) -> Train
     return Trained(model.eval(), metadata, samples, block["threads"])
 
 
-def write_models(block: dict, trained: Trained, calibration: Samples, work: Path) -> tuple[Attempts, list[dict]]:
+def write_models(
+    block: dict, trained: Trained, calibration: Samples, work: Path, state: State | None = None
+) -> tuple[Attempts, list[dict]]:
     """Write all model files into the folder `work`; returns what was tried for int8, and the history of fine-tuning."""
     onnx_file, ir_file = (work / FILES[runtime][0] for runtime in QUANTISERS)
     to_onnx(trained.model, onnx_file)
@@ -161,7 +187,8 @@ def write_models(block: dict, trained: Trained, calibration: Samples, work: Path
         training = {**block["training"], **block["fine_tuning"], "threads": block["threads"], "precision": "fp32"}
         training |= {"ema": 0.0, "early_stopping": None}
         device = resolve_device(block["device"])
-        model, epochs = fine_tune(trained.model, calibration, train, validation, training, block["seed"], device)
+        seed = block["seed"]
+        model, epochs = fine_tune(trained.model, calibration, train, validation, training, seed, device, state)
         history.extend(epochs)
         return to_onnx(model, work / "tuned.onnx")
 

@@ -7,7 +7,16 @@ from gazepipe.provenance import machine, versions
 from gazepipe.report import published
 
 METHOD_LABELS = {"base": "", "none": "", "kd": " + KD", "kd_prune": " + KD + Prune"}
-TEXT_COLUMNS = {"Model", "Trained on", "Tested on", "Against", "Run", "Effective dimension by", "Importance by"}
+TEXT_COLUMNS = {
+    "Model",
+    "Runtime",
+    "Trained on",
+    "Tested on",
+    "Against",
+    "Run",
+    "Effective dimension by",
+    "Importance by",
+}
 REAL_DATA = (
     "*Published by the earlier prototype, measured on **real** Columbia Gaze and MPIIFaceGaze images with other"
     " protocols; shown for orientation, not to be compared with the rows above.*"
@@ -76,6 +85,12 @@ def interval_text(low: float, high: float, form: str) -> str:
     return "" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]"
 
 
+def percent_text(row: pd.Series, prefix: str = "") -> str:
+    """+1.2 [-0.3, +2.8]: a row's change_percent with low_percent and high_percent, whose names have the prefix."""
+    change, low, high = (row[f"{prefix}{name}_percent"] for name in ("change", "low", "high"))
+    return f"{change:+.1f}{interval_text(low, high, '+.1f')}"
+
+
 def _wide(frame: pd.DataFrame, intervals: pd.DataFrame, columns: dict[tuple[str, str], str]) -> pd.DataFrame:
     """One row per network, one column per (train, test); `frame` has the columns train and test."""
     found = intervals.set_index(["train", "test", "model", "method"])
@@ -119,7 +134,8 @@ def _speed_note(profile: dict) -> str:
     return (
         f"Eager PyTorch on {profile['machine']['cpu']}, {profile['threads']} thread(s), every core held while timing;"
         " median latency after warm-up. FLOPs are multiply-adds; params are those that take part in a forward pass."
-        " KD and re-birth keep a network's size, so their rows share one measurement."
+        " KD and re-birth keep a network's size, so their rows share one measurement; a pruned network has no published"
+        " size, only this run's."
     )
 
 
@@ -135,7 +151,9 @@ def _speed(frame: pd.DataFrame, block: dict, title: str | None) -> str:
     for _, row in frame.iterrows():
         if networks[row.method] != row.method and networks[row.method] in networks:
             continue
-        cells = rows.setdefault(row.model, {"Model": row.model, "Params": count(row.params), "FLOPs": count(row.macs)})
+        made = networks[row.method]
+        name = row.model if made == next(iter(networks.values())) else label(row.model, made)
+        cells = rows.setdefault(name, {"Model": name, "Params": count(row.params), "FLOPs": count(row.macs)})
         cells[f"Throughput, batch {row.batch} (frames/s)"] = f"{row.images_per_second:.1f}"
         cells[f"Latency, batch {row.batch} (ms)"] = f"{row.latency_ms:.2f}"
     text = table(pd.DataFrame(rows.values()))

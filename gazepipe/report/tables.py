@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from gazepipe import paths
+from gazepipe.deploy.pareto import pareto
 from gazepipe.evaluation.metrics import per_subject_errors, read_predictions
 from gazepipe.evaluation.statistics import bootstrap_mean, holm, paired_comparison, seed_spread, subject_means
 from gazepipe.io import atomic, read_json, write_text
-from gazepipe.report import near_eye
+from gazepipe.report import compression, deployed, near_eye
 from gazepipe.report.markdown import angle_sections, page
 
 MEAN, NONE = "mean", "none"
@@ -39,9 +40,17 @@ def write_tables(block: dict, out: Path) -> None:
         }
         profile = read_json(_profiles(angles, root)[0][0])
         sections += angle_sections(angles, frames, intervals(errors, angles), profile)
+        pruned = compression.frame(errors, angles, root)
+        frames |= {"compression": pruned} if any(each["structural"] for each in angles["methods"].values()) else {}
+        sections += compression.sections(angles, pruned, root)
     if points["datasets"]:
         frames |= near_eye.frames(points, root)
         sections += near_eye.sections(points, frames, root)
+    if block["deployed"]:
+        frames["deployed"] = deployed.frame(block, root)
+        sections += deployed.sections(frames["deployed"], root)
+        for dataset, rows in frames["deployed"].groupby("dataset"):
+            pareto(rows, Path(paths.pareto(str(root), dataset)))
     for name, frame in frames.items():
         with atomic(root / "tables" / f"{name}.csv") as partial:
             frame.to_csv(partial, index=False, float_format="%.4f")
@@ -122,7 +131,9 @@ def efficiency(block: dict, root: Path, size: str) -> pd.DataFrame:
     """Cost and speed: model, method, params, macs, runtime, batch, images_per_second, latency_ms."""
     rows = []
     for path, network in _profiles(block, root):
-        profile = read_json(path)["sizes"][size]
+        profile = read_json(path)["sizes"].get(size)
+        if profile is None:
+            continue  # a pruned network's shape is that of its run
         names = {"model": network["model"], "method": network["method"]}
         rows += [{**names, "params": profile["params"], "macs": profile["macs"], **row} for row in profile["rows"]]
     columns = ["model", "method", "params", "macs", "runtime", "batch", "images_per_second", "latency_ms"]

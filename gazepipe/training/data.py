@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from gazepipe.datasets.splits import rows_of
 from gazepipe.datasets.store import Store
 from gazepipe.errors import UserError
 
@@ -36,19 +37,10 @@ class Samples:
 
 
 def samples_of(store: Store, subjects: set[str] | None) -> Samples:
-    """The samples of `subjects` (None: of all), in the order of the store.
-
-    Raises UserError for a subject that the store does not have, and where nothing is left.
-    """
-    present = store.subject
-    missing = sorted((subjects or set()) - set(present))
-    if missing:
-        raise UserError(f"{store.path}: has no subject {missing[0]!r} that the split names; make store and split anew")
-    rows = np.arange(len(present)) if subjects is None else np.flatnonzero(np.isin(present, sorted(subjects)))
-    if len(rows) == 0:
-        raise UserError(f"{store.path}: no sample is left to use; give at least one subject")
+    """The samples of the rows that `rows_of` gives."""
+    rows = rows_of(store, subjects)
     mean, std, units = (store.attrs[name] for name in ("mean", "std", "units"))
-    return Samples(store.image, rows, store.target[rows], present[rows], mean, std, units, target_scale(store))
+    return Samples(store.image, rows, store.target[rows], store.subject[rows], mean, std, units, target_scale(store))
 
 
 def target_scale(store: Store) -> tuple[float, float]:

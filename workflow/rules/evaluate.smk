@@ -14,8 +14,8 @@ rule predict:
         ENVIRONMENT
     threads: PLAN.config.training.threads
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=by_attempt(3000),
+        runtime=by_attempt(60),
     params:
         block=block("predict"),
         key=key("predict"),
@@ -40,8 +40,8 @@ rule predict_mean:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         block=block("predict_mean"),
         key=key("predict_mean"),

@@ -16,8 +16,8 @@ rule explain:
         ENVIRONMENT
     threads: PLAN.config.training.threads
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=by_attempt(6000),
+        runtime=by_attempt(120),
         gpu=GPUS,
     params:
         block=block("explain"),
@@ -30,7 +30,8 @@ rule explain:
 rule explain_seeds:
     """Compare the explanations of one network over its seeds."""
     input:
-        explanations=explanations_of_seeds,
+        explanations=explanations_of_seeds("explain.json"),
+        beside=explanations_of_seeds("importance.csv", "dimension.json"),
     output:
         files=paths.seed_comparison(RESULTS, "{dataset}", "{model}", "{method}", "{fold}"),
     log:
@@ -41,8 +42,8 @@ rule explain_seeds:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         block=block("explain_seeds"),
         key=key("explain_seeds"),

@@ -1,17 +1,18 @@
 rule fetch:
     """Draw, load or unpack a data set in its native layout, or look at the folder that holds it."""
     output:
-        receipt=paths.receipt(RUN, "{dataset}"),
+        receipt=local(paths.receipt(RUN, "{dataset}")),
     log:
         paths.log(RESULTS, "fetch", "{dataset}"),
     benchmark:
         paths.benchmark(RESULTS, "fetch", "{dataset}")
+    localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(240),
     params:
         block=block("fetch"),
         key=key("fetch"),

@@ -1,19 +1,20 @@
 rule prepare_part:
     """Detect, normalise and cut the images of some subjects."""
     input:
-        receipt=paths.receipt(RUN, "{dataset}"),
+        receipt=local(paths.receipt(RUN, "{dataset}")),
     output:
-        part=temp(paths.part(RESULTS, "{dataset}", "{part}")),
+        part=local(temp(paths.part(RESULTS, "{dataset}", "{part}"))),
     log:
         paths.log(RESULTS, "prepare_part", "{dataset}", "{part}"),
     benchmark:
         paths.benchmark(RESULTS, "prepare_part", "{dataset}", "{part}")
+    localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(120),
     params:
         block=block("prepare_part"),
         key=key("prepare_part"),
@@ -32,12 +33,13 @@ rule prepare:
         paths.log(RESULTS, "prepare", "{dataset}"),
     benchmark:
         paths.benchmark(RESULTS, "prepare", "{dataset}")
+    localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(60),
     params:
         block=block("prepare"),
         key=key("prepare"),
@@ -60,8 +62,8 @@ rule split:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
     params:
         block=block("split"),
         key=key("split"),
@@ -72,7 +74,7 @@ rule split:
 rule sheet:
     """A contact sheet: native images with their gaze, and the patches that the network sees."""
     input:
-        receipt=paths.receipt(RUN, "{dataset}"),
+        receipt=local(paths.receipt(RUN, "{dataset}")),
         store=paths.store(RESULTS, "{dataset}"),
     output:
         sheet=paths.sheet(RESULTS, "{dataset}"),
@@ -80,12 +82,13 @@ rule sheet:
         paths.log(RESULTS, "sheet", "{dataset}"),
     benchmark:
         paths.benchmark(RESULTS, "sheet", "{dataset}")
+    localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(10),
     params:
         block=block("sheet"),
         key=key("sheet"),

@@ -14,8 +14,8 @@ rule profile:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=30,
+        mem_mb=by_attempt(3000),
+        runtime=by_attempt(30),
     params:
         block=block("profile"),
         key=key("profile"),

@@ -22,8 +22,8 @@ rule train:
         ENVIRONMENT
     threads: of_training(lambda training: training["threads"] * training["processes"])
     resources:
-        mem_mb=8000 if GPUS else 4000,
-        runtime=lambda wildcards, attempt: 720 * attempt,
+        mem_mb=by_attempt(8000 if GPUS else 4000),
+        runtime=by_attempt(720),
         gpu=of_training(lambda training: GPUS * training["processes"]),
     params:
         block=block("train"),

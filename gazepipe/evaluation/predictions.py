@@ -1,0 +1,43 @@
+"""The CSV of predictions, one row per sample, as every stage writes it that predicts."""
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gazepipe.datasets.splits import read_split
+from gazepipe.datasets.store import Store
+from gazepipe.io import atomic
+
+KEYS = ("sample", "subject", "frame")
+COLUMNS = {
+    "rad": (*KEYS, "pitch", "yaw", "pitch_pred", "yaw_pred"),
+    "px": (*KEYS, "x", "y", "x_pred", "y_pred"),
+}
+"""By the unit of the target."""
+DECIMALS = {"rad": 6, "px": 3}
+
+
+def tested_subjects(split: Path, fold: int | None) -> set[str] | None:
+    """The test subjects of a fold; None, for all subjects, without a fold."""
+    return None if fold is None else read_split(split, fold)["test"]
+
+
+@contextmanager
+def prediction_csv(path: Path, units: str) -> Iterator[Any]:
+    """A function (store, rows [n], predicted [n, 2] in `units`) that appends rows to a CSV of COLUMNS, atomic as
+    a whole.
+    """
+    with atomic(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS[units])
+
+        def write(store: Store, rows: np.ndarray, predicted: np.ndarray) -> None:
+            for row, gaze in zip(rows, predicted, strict=True):
+                numbers = (f"{value:.{DECIMALS[units]}f}" for value in (*store.target[row], *gaze))
+                writer.writerow([row, store.subject[row], store.frame[row], *numbers])
+
+        yield write

@@ -1,0 +1,75 @@
+"""Stages live no longer than the workflow that started them.
+
+A workflow that is killed leaves its stages behind. What they would still write, the next start would delete and have
+written again, by two processes at once. So a stage ends when its workflow is gone, as it does at SIGTERM: a training
+saves its state first. And a workflow begins when the stages of the last one have ended.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+WORKFLOW = "GAZEPIPE_WORKFLOW"
+STAGES = ".stages"
+
+
+def lead() -> None:
+    """Make this process the one that the stages started from here on live no longer than."""
+    os.environ[WORKFLOW] = f"{os.getpid()} {_here()}"
+
+
+def wait_for_stages(root: Path) -> None:
+    """Wait, with a line on stderr, until no stage is at work in the results folder `root`."""
+    with open(root / STAGES, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{root}: waiting for the end of stages that an earlier workflow left", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+@contextmanager
+def at_work(root: Path) -> Iterator[None]:
+    """A stage at work in the results folder `root`; it ends by SIGTERM when its workflow, if it has one, is gone."""
+    with ExitStack() as held:
+        # A folder that cannot be written is reported where results are; a file system may know no locks.
+        with suppress(OSError):
+            root.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(held.enter_context(open(root / STAGES, "a")), fcntl.LOCK_SH)
+        _follow(os.environ.get(WORKFLOW, ""))
+        yield
+
+
+def _follow(workflow: str) -> None:
+    pid, _, place = workflow.partition(" ")
+    if not pid.isdecimal() or place != _here():
+        return
+    try:
+        descriptor = os.pidfd_open(int(pid))
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except (AttributeError, OSError):
+        return  # a system without such descriptors: the workflow's next start waits for this stage
+    else:
+        threading.Thread(target=_end_with, args=(descriptor,), daemon=True).start()
+
+
+def _here() -> str:
+    """The machine or container whose process ids these are."""
+    with suppress(OSError):
+        return f"{os.uname().nodename} {os.readlink('/proc/self/ns/pid')}"
+    return ""
+
+
+def _end_with(descriptor: int) -> None:
+    """Wait, without a clock, for the end of a process; then end this one."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGTERM)

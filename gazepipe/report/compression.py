@@ -1,0 +1,93 @@
+"""What structural pruning costs and what it saves: each pruned network beside its full one and beside its twins."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from gazepipe import paths
+from gazepipe.evaluation.statistics import paired_comparison, subject_means
+from gazepipe.io import read_json
+from gazepipe.report.markdown import count, label, percent_text, table
+
+COLUMNS = ("dataset", "model", "method", "params", "macs", "error_deg", "against", "role", "against_deg")
+CHANGES = ("change_percent", "low_percent", "high_percent", "p_wilcoxon", "n_subjects")
+ROLES = {"full": "the full network", "scratch": "from scratch", "scratch_kd": "from scratch, with KD"}
+
+
+def frame(errors: pd.DataFrame, block: dict, root: Path) -> pd.DataFrame:
+    """One row per data set, pruned network and network that it is compared with: COLUMNS and CHANGES.
+
+    `role` of the other network: full (the one that the pruned one was cut from), scratch or scratch_kd (its twin, of
+    the same shape, trained from nothing). Changes are those of the error on the data set's own test subjects, in
+    percent of the other network's, with the 95 % bootstrap interval over subjects; negative where pruning wins.
+    `errors` and `block` as in `gazepipe.report.tables`.
+    """
+    own = errors[errors.train == errors.test]
+    subjects = {names: subject_means(group) for names, group in own.groupby(["train", "model", "method"], sort=False)}
+    rows = []
+    for dataset, model, method in subjects:
+        if model in block["models"] and block["methods"][method]["structural"]:
+            mine = subjects[dataset, model, method]
+            cost = read_json(paths.profile(str(root), model, method))["sizes"]["run"]
+            for other, role in others(block["methods"], method).items():
+                theirs = subjects.get((dataset, model, other))
+                if theirs is None:
+                    continue
+                rows.append(
+                    {
+                        **{"dataset": dataset, "model": model, "method": method},
+                        **{"params": cost["params"], "macs": cost["macs"], "error_deg": mine.mean()},
+                        **{"against": other, "role": role, "against_deg": theirs.mean()},
+                        **relative_change(mine, theirs, block["statistics"]),
+                    }
+                )
+    return pd.DataFrame(rows, columns=[*COLUMNS, *CHANGES])
+
+
+def others(methods: dict[str, dict], method: str) -> dict[str, str]:
+    """The selected methods that a pruned one is compared with, and their roles."""
+    full = methods[method]["parent"]
+    while methods.get(full, {}).get("structural"):
+        full = methods[full]["parent"]
+    twins = {name: entry for name, entry in methods.items() if entry["shape"] == method}
+    roles = {name: "scratch_kd" if entry["teacher"] else "scratch" for name, entry in twins.items()}
+    return {full: "full", **roles} if full in methods else roles
+
+
+def relative_change(mine: pd.Series, theirs: pd.Series, statistics: dict) -> dict:
+    """CHANGES of the errors `mine` against `theirs`, both by subject."""
+    change, percent = paired_comparison(mine, theirs, **statistics), 100 / theirs.mean()
+    values = (percent * change["difference"], percent * change["low"], percent * change["high"])
+    return dict(zip(CHANGES, (*values, change["p_wilcoxon"], change["n_subjects"]), strict=True))
+
+
+def sections(block: dict, found: pd.DataFrame, root: Path) -> list[str]:
+    """The table of `frame` in Markdown; one row per pruned network and network that it is compared with."""
+    if found.empty:
+        return []
+    epochs = {(row["model"], row["method"]): "/".join(map(str, row["epochs"])) for row in block["networks"]}
+    rows = []
+    for row in found.itertuples():
+        cost = read_json(paths.profile(str(root), row.model, block["methods"][row.against]["profiled"]))["sizes"]["run"]
+        rows.append(
+            {
+                "Model": label(row.model, row.method),
+                "Trained on": row.dataset,
+                "Params": count(row.params),
+                "FLOPs": count(row.macs),
+                "Error (degrees)": f"{row.error_deg:.2f}",
+                "Against": f"{row.against}: {ROLES[row.role]}, {epochs[row.model, row.against]} epochs",
+                "its params": f"{cost['params'] / row.params:.1f}×",
+                "its FLOPs": f"{cost['macs'] / row.macs:.1f}×",
+                "its error": f"{row.against_deg:.2f}",
+                "Change of the error (%)": percent_text(pd.Series(row._asdict())),
+            }
+        )
+    return [
+        "## Structural pruning",
+        "Each pruned network against the one that it was cut from, and against networks of its very shape that were"
+        " trained from nothing. Change of the error on the data set's own test subjects, in percent of the other's,"
+        " with the 95 % bootstrap interval over subjects; negative: the pruned network is better. Size at this run's"
+        " own patch, of the first fold and seed. A pruned network's epochs come after those of the full one.",
+        table(pd.DataFrame(rows)),
+    ]
