@@ -1,5 +1,6 @@
 """The real workflow with its results in a bucket, on a server of moto's, against the same run with results here."""
 
+import logging
 import re
 import subprocess
 from pathlib import Path
@@ -57,6 +58,7 @@ class Bucket:
 
 @pytest.fixture(scope="module")
 def bucket():
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     serving = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     serving.start()
     host, port = serving.get_host_and_port()
@@ -146,7 +148,7 @@ def test_a_changed_key_runs_again_what_stands_on_it(away, bucket):
     after = bucket.files()
     assert after.keys() == before.keys()
     changed = {name for name in before if before[name] != after[name]}
-    assert "results/tables.md" in changed
+    assert "results/benchmarks/tables.tsv" in changed
     assert {
         name for name in changed if not re.fullmatch(r"results/((tables|logs|benchmarks)/.*|\w+\.\w+)", name)
     } == set()
