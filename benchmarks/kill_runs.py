@@ -6,7 +6,7 @@ The workflow runs once to its end in a copy of the repository: the reference. In
 (SIGKILL) at a random moment, and started again, until it has been killed so often; then it may end. Half of the kills
 wait until a stage of some kind is at work, the others come at any time. They hit Snakemake's own process, one stage, or
 the whole process group. What both copies hold is compared byte by byte, and the log of every start tells how often each
-job ran to its end: it must be once. Ends with status 1 where anything differs. Linux only: it looks at /proc.
+job ran to its end: it must be no more than once. Ends with status 1 where anything differs. Linux only: it looks at /proc.
 """
 
 import argparse
@@ -280,14 +280,14 @@ def checks(reference: Path, killed: Path, kills: list[Kill], args: argparse.Name
         "every result is there, with the same bytes": [
             line for name in FOLDERS for line in differences(reference / name, killed / name)
         ],
-        "every job finished once": [
+        # A kill may come between the end of a job and Snakemake's line of it: not even once is right, then.
+        "no job finished twice, and none that the reference does not have": [
             f"{name}: {whole[name]} time in the reference, {counted[name]} here"
             for name in sorted(whole | counted)
-            if whole[name] != 1 or counted[name] != 1
+            if whole[name] != 1 or counted[name] > 1
         ],
         "no job that had ended was computed again": ended_twice(killed, args.configfile),
         "kills hit every kind of stage": [kind for kind in list(KINDS)[: args.kills] if not kinds_hit(kills)[kind]],
-        "every planned kill took place": [] if len(kills) >= args.kills else [f"{len(kills)} of {args.kills}"],
         "nothing is left to do": [] if nothing_to_do(killed, args) else ["a further start would run jobs"],
     }
 
@@ -315,7 +315,8 @@ def summary(
         f"`python benchmarks/kill_runs.py --configfile {os.path.relpath(args.configfile, REPOSITORY)}"
         f" --kills {args.kills} --seed {args.seed} --cores {args.cores} --save-seconds {args.save_seconds:g}`",
         "",
-        f"{counts_of(reference, 1).total()} jobs; {machine()['cpu']}, {machine()['cores']} cores.",
+        f"{counts_of(reference, 1).total()} jobs; {machine()['cpu']}, {machine()['cores']} cores. {len(kills)} of"
+        f" {args.kills} planned kills took place before the workflow had reached its end.",
         "",
         *(line for claim, cases in found.items() for line in _told(claim, cases)),
         f"- Compared: {len(files)} files, {size / 1e6:.1f} MB. {timed} of them hold times, and compared without them"
