@@ -6,7 +6,7 @@ The workflow runs once to its end in a copy of the repository: the reference. In
 (SIGKILL) at a random moment, and started again, until it has been killed so often; then it may end. Half of the kills
 wait until a stage of some kind is at work, the others come at any time. They hit Snakemake's own process, one stage, or
 the whole process group. What both copies hold is compared byte by byte, and the log of every start tells how often each
-job ran to its end: it must be no more than once. Ends with status 1 where anything differs. Linux only: it looks at /proc.
+job ran to its end: no more than once. Ends with status 1 where anything differs. Linux only: it looks at /proc.
 """
 
 import argparse
