@@ -85,7 +85,7 @@ NOTE = """A job of the local executor is a shell of the one Snakemake process: n
 each job starts one, at the price of the dry run above, and small jobs are better grouped.
 
 What is left is mostly torch (2 s), pandas and scipy. Stages that need none of them import none: `predict-mean` took
-2.2 s more when its module imported torch.
+about 2 s more when its module imported torch.
 """
 
 
