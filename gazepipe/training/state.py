@@ -115,7 +115,8 @@ class State:
         folder, name = self.path.parent, self.path.name
         for pattern in (f".partial-*-{name}", f".partial-*-{name}-*", f"{name}-*", name):
             for leftover in folder.glob(pattern):
-                leftover.unlink(missing_ok=True)
+                if leftover.is_file():
+                    leftover.unlink()
 
     def _remember(self, number: int, _: object) -> None:
         self.signal = signal.Signals(number)
