@@ -112,7 +112,7 @@ def test_raw_data_and_records_stay_here(away):
     assert (away / "data/raw/columbia-drawn.json").is_file()
     assert len(list((away / "data/raw/columbia-drawn").glob("*/*.jpg"))) == 4 * 5 * 21
     kept = {path.relative_to(away / "results").parts[0] for path in (away / "results").rglob("*") if path.is_file()}
-    assert kept == {".lock", ".records"}
+    assert kept == {".lock", ".records", ".stages"}
     copies = [
         path for path in (away / ".snakemake/storage").rglob("*") if path.is_file() and ".records" not in str(path)
     ]
