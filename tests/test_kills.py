@@ -17,7 +17,7 @@ training: {epochs: 2}
 profiling: {batches: [1], seconds: 0.05}
 statistics: {resamples: 1000}
 """
-CLAIMS = 6
+CLAIMS = 5
 PAGE = """# Tables
 
 ## Benchmark
