@@ -143,6 +143,8 @@ class Blocks:
             "networks": [f"{model}/{method}" for model, method in pairs],
             "models": {f"{model}/{method}": self._spec(model, dataset) for model, method in pairs},
             **self.config.profiling.model_dump(),
+            # The figure of error against latency is about single images.
+            "batches": sorted({1, *self.config.profiling.batches}),
         }
 
     def _spec(self, model: str, dataset: str) -> dict:

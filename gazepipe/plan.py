@@ -375,7 +375,11 @@ class Plan(Blocks):
 
     def _topics(self) -> set[str]:
         tasks = {self.config.datasets[name].task for name in self.config.benchmark.datasets}
-        pruned = any(self.config.methods[method].structural for method in self._selected_methods())
+        pruned = any(
+            self.config.methods[method].structural
+            for model, method in self._networks()
+            if configuration.task_of(self.config.models[model]) == "angles"
+        )
         return tasks | ({"structural"} if pruned else set()) | ({"deploy"} if self._deployed_datasets() else set())
 
 

@@ -177,3 +177,17 @@ def test_the_page_speaks_of_no_network_that_had_nothing_to_learn_from(raw):
     block = Plan(config.load(raw)).block("tables")
     assert {network["model"] for network in block["networks"]} == {"resnet10_wide", "resnet18"}
     assert list(block["methods"]) == ["base", "kd", "kd_prune"]
+
+
+def test_networks_that_are_timed_are_timed_with_single_images(raw):
+    raw["benchmark"] |= {"deploy": ["resnet18/base"]}
+    raw["profiling"] = {"batches": [8]}
+    assert Plan(config.load(raw)).block("speed", dataset="columbia-drawn")["batches"] == [1, 8]
+
+
+@pytest.mark.parametrize(("model", "there"), [("itracker4", False), ("resnet18", True)])
+def test_the_table_of_pruned_networks_is_of_those_that_predict_angles(raw, model, there):
+    for name in ("itracker4", "resnet18"):
+        raw["models"][name]["methods"] = ["base", "half"] if name == model else ["base"]
+    tables = Plan(config.load(raw)).outputs(Job.of("tables"))
+    assert ("results/tables/compression.csv" in tables) == there

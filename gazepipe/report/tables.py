@@ -41,7 +41,8 @@ def write_tables(block: dict, out: Path) -> None:
         profile = read_json(_profiles(angles, root)[0][0])
         sections += angle_sections(angles, frames, intervals(errors, angles), profile)
         pruned = compression.frame(errors, angles, root)
-        frames |= {"compression": pruned} if any(each["structural"] for each in angles["methods"].values()) else {}
+        used = (angles["methods"][network["method"]] for network in angles["networks"])
+        frames |= {"compression": pruned} if any(method["structural"] for method in used) else {}
         sections += compression.sections(angles, pruned, root)
     if points["datasets"]:
         frames |= near_eye.frames(points, root)
