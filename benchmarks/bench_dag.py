@@ -18,10 +18,10 @@ import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-from gazepipe import config as configuration
-from gazepipe.explain.figures import COLOURS
-from gazepipe.figures import save, styled
-from gazepipe.plan import Job, Plan
+from gazepipe.common.plotting import save, styled
+from gazepipe.config import load as configuration
+from gazepipe.dag.plan import Job, Plan
+from gazepipe.near_eye.explain.figures import COLOURS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OUT = REPOSITORY / "docs/results"

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gazepipe.deploy.export import open_engine, to_onnx, to_openvino
-from gazepipe.deploy.quantise import quantise_onnx, quantise_openvino
-from gazepipe.deploy.speed import REFERENCE_SPEC
-from gazepipe.models import build
+from gazepipe.export.onnx import open_engine, to_onnx, to_openvino
+from gazepipe.export.quantise import quantise_onnx, quantise_openvino
+from gazepipe.export.speed import REFERENCE_SPEC
+from gazepipe.models.registry import build
 from gazepipe.profiling.throughput import measure_interleaved
-from gazepipe.training.data import Samples
+from gazepipe.training.samples import Samples
 
 SPECS = [
     REFERENCE_SPEC,

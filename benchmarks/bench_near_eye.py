@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from gazepipe.datasets import near_eye
-from gazepipe.datasets.synthetic import draw
+from gazepipe.datasets.layouts import near_eye
+from gazepipe.drawn.draw import draw
 
 ARGUMENTS = (("subjects", int, 8), ("images", int, 40), ("scale", float, 0.5), ("workers", int, os.cpu_count() or 1))
 

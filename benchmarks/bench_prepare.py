@@ -16,11 +16,11 @@ import cv2
 import h5py
 import numpy as np
 
-from gazepipe.datasets import columbia
+from gazepipe.dag.cores import available_cores
 from gazepipe.datasets.images import read_jpeg
+from gazepipe.datasets.layouts import columbia
 from gazepipe.datasets.store import open_store
-from gazepipe.datasets.synthetic import draw
-from gazepipe.slots import available_cores
+from gazepipe.drawn.draw import draw
 
 PATCH = {"kind": "face", "height": 224, "width": 224}
 PICTURES = 60

@@ -6,10 +6,10 @@ import time
 import cv2
 import numpy as np
 
-from gazepipe.datasets.synthetic import columbia, mpiifacegaze
-from gazepipe.datasets.synthetic.render import render
-from gazepipe.datasets.synthetic.style import lab, wild
-from gazepipe.datasets.synthetic.subject import Subject, build_subject
+from gazepipe.drawn.face.render import render
+from gazepipe.drawn.face.style import lab, wild
+from gazepipe.drawn.face.subject import Subject, build_subject
+from gazepipe.drawn.layouts import columbia, mpiifacegaze
 
 COLUMBIA_SIZE = (648, 432)
 

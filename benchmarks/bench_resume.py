@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gazepipe import config as configuration
-from gazepipe import paths
-from gazepipe.figures import FAINT, INK, save, styled
-from gazepipe.plan import Plan
+from gazepipe.common.plotting import FAINT, INK, save, styled
+from gazepipe.config import load as configuration
+from gazepipe.dag import paths
+from gazepipe.dag.plan import Plan
 from gazepipe.training.state import DIGEST_SIZE, HEADER
 
 REPOSITORY = Path(__file__).resolve().parents[1]

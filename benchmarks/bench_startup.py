@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gazepipe import config as configuration
-from gazepipe import paths
-from gazepipe.plan import Plan
-from gazepipe.provenance import machine
+from gazepipe.config import load as configuration
+from gazepipe.dag import paths
+from gazepipe.dag.plan import Plan
+from gazepipe.provenance.fingerprint import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OUT = REPOSITORY / "docs/results/start-up.md"
@@ -32,11 +32,11 @@ datasets: {columbia-drawn: {subjects: 4, parts: 1, source: {drawn: {scale: 0.125
 """
 LARGE = {
     "sheet": "gazepipe.datasets.overview",
-    "train": "gazepipe.training.stage",
+    "train": "gazepipe.methods.train",
     "predict": "gazepipe.evaluation.predict",
     "profile": "gazepipe.profiling.stage",
-    "explain": "gazepipe.explain.stage",
-    "export": "gazepipe.deploy.stage",
+    "explain": "gazepipe.near_eye.explain.stage",
+    "export": "gazepipe.export.stage",
     "tables": "gazepipe.report.tables",
 }
 JOBS = """

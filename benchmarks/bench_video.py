@@ -19,8 +19,8 @@ def main(clip: str, bundle: str, cores: int = 2) -> None:
     """Run the clip in interleaved rounds and print each report's times, then the medians."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-    from gazepipe.deploy.runtime import FILES
-    from gazepipe.deploy.video import Options, run_video
+    from gazepipe.live.runtime import FILES
+    from gazepipe.live.video import Options, run_video
 
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:

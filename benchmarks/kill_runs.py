@@ -29,11 +29,11 @@ from bench_dag import jobs_of
 from same_results import differences, files_of, is_timed
 from tabulate import tabulate
 
-from gazepipe import config as configuration
-from gazepipe import paths
-from gazepipe.io import write_text
-from gazepipe.plan import Plan
-from gazepipe.provenance import machine
+from gazepipe.common.files import write_text
+from gazepipe.config import load as configuration
+from gazepipe.dag import paths
+from gazepipe.dag.plan import Plan
+from gazepipe.provenance.fingerprint import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "envs", "config", "config.yaml")

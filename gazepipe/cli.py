@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-from gazepipe import __version__, lifeline, paths, slots
+from gazepipe import __version__
+from gazepipe.dag import cores as slots
+from gazepipe.dag import orphans as lifeline
+from gazepipe.dag import paths
 from gazepipe.errors import StorageError, UserError
 
 
@@ -34,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
                     held.enter_context(nullcontext() if count is None else slots.hold(count))
             args.run(args)
         if told and not _rank(args):
-            from gazepipe.records import finish
+            from gazepipe.provenance.records import finish
 
             finish(told)
     except UserError as error:
@@ -234,14 +237,14 @@ def _json(text: str) -> dict:
 
 def _fetch(args: argparse.Namespace) -> None:
     """get a data set in its native layout: draw it, load it, or look at what is there"""
-    from gazepipe.datasets.fetch import fetch
+    from gazepipe.datasets.fetch.fetch import fetch
 
     fetch(args.block, args.out, args.workers)
 
 
 def _prepare_part(args: argparse.Namespace) -> None:
     """detect, normalise and cut the images of some subjects"""
-    from gazepipe.datasets.fetch import raw_folder
+    from gazepipe.datasets.fetch.fetch import raw_folder
     from gazepipe.datasets.prepare import expected_subjects, prepare_part
 
     block = args.block
@@ -270,7 +273,7 @@ def _split(args: argparse.Namespace) -> None:
 
 def _sheet(args: argparse.Namespace) -> None:
     """draw the contact sheet of a data set"""
-    from gazepipe.datasets.fetch import raw_folder
+    from gazepipe.datasets.fetch.fetch import raw_folder
     from gazepipe.datasets.overview import write_overview
 
     write_overview(args.block, raw_folder(args.receipt), args.store, args.out)
@@ -285,8 +288,8 @@ def _train(args: argparse.Namespace) -> None:
         options = [f"--{name}={value}" for name, value in given if value]
         launch(["train", "--block", json.dumps(args.block), *options], _processes(args))
         return
-    from gazepipe.provenance import machine, versions
-    from gazepipe.training.stage import train
+    from gazepipe.methods.train import train
+    from gazepipe.provenance.fingerprint import machine, versions
 
     record = {"block": args.block, "source": args.source, "machine": machine(), "packages": versions()}
     train(
@@ -320,8 +323,8 @@ def _predict(args: argparse.Namespace) -> None:
 def _look(args: argparse.Namespace) -> None:
     if args.bundle is None:
         args.error("--bundle: needed to look at an image")
-    from gazepipe.deploy.gaze import given_camera
-    from gazepipe.deploy.image import look_at_image
+    from gazepipe.live.gaze import given_camera
+    from gazepipe.live.image import look_at_image
 
     camera = given_camera(args.focal, args.camera)
     print(json.dumps(look_at_image(args.image, args.bundle, args.runtime, args.int8, camera), indent=2))
@@ -343,21 +346,21 @@ def _profile(args: argparse.Namespace) -> None:
 
 def _explain(args: argparse.Namespace) -> None:
     """read from a near-eye network which parts matter, and how small it could be"""
-    from gazepipe.explain.stage import explain
+    from gazepipe.near_eye.explain.stage import explain
 
     explain(args.block, args.weights, args.store, args.split, args.out)
 
 
 def _explain_seeds(args: argparse.Namespace) -> None:
     """compare the explanations (explain.json) of one network over its seeds"""
-    from gazepipe.explain.stage import stability_over_runs
+    from gazepipe.near_eye.explain.stage import stability_over_runs
 
     stability_over_runs([path.parent for path in args.explanations], args.out)
 
 
 def _export(args: argparse.Namespace) -> None:
     """write a run as a bundle: ONNX and OpenVINO, fp32 and int8, each checked against torch"""
-    from gazepipe.deploy.stage import export
+    from gazepipe.export.stage import export
 
     files = (args.weights, args.store, args.split, args.predicted, args.out)
     export(args.block, *files, state=args.state, key=args.key)
@@ -365,7 +368,7 @@ def _export(args: argparse.Namespace) -> None:
 
 def _export_errors(args: argparse.Namespace) -> None:
     """export a run, and keep only what its files predict wrong"""
-    from gazepipe.deploy.stage import export_errors
+    from gazepipe.export.stage import export_errors
 
     files = (args.weights, args.store, args.split, args.predicted, args.out)
     export_errors(args.block, *files, state=args.state, key=args.key)
@@ -373,7 +376,7 @@ def _export_errors(args: argparse.Namespace) -> None:
 
 def _speed(args: argparse.Namespace) -> None:
     """time exported networks against each other"""
-    from gazepipe.deploy.speed import speed
+    from gazepipe.export.speed import speed
 
     names = args.block["networks"]
     bundles, weights = (dict(zip(names, files, strict=True)) for files in (args.bundles, args.weights))
@@ -382,7 +385,7 @@ def _speed(args: argparse.Namespace) -> None:
 
 def _tables(args: argparse.Namespace) -> None:
     """write the tables from predictions and profiles"""
-    from gazepipe.checksums import write_manifest
+    from gazepipe.provenance.checksums import write_manifest
     from gazepipe.report.tables import write_tables
 
     write_tables(args.block, args.out)
@@ -398,8 +401,8 @@ def _errors(args: argparse.Namespace) -> None:
 
 def _near_eye_video(args: argparse.Namespace) -> None:
     """draw what a near-eye network sees of a subject, its gaze point, the true one, and the error, as a video"""
-    from gazepipe.explain.video import near_eye_video
-    from gazepipe.paths import data_of_run
+    from gazepipe.dag.paths import data_of_run
+    from gazepipe.near_eye.video import near_eye_video
 
     weights = args.weights if args.weights.suffix == ".safetensors" else args.weights / "model.safetensors"
     found = data_of_run(weights.parent) or (None, None)
@@ -412,8 +415,8 @@ def _near_eye_video(args: argparse.Namespace) -> None:
 
 def _video(args: argparse.Namespace) -> None:
     """draw the gaze of all faces into a video, a folder of images, or what a camera sees"""
-    from gazepipe.deploy.gaze import given_camera
-    from gazepipe.deploy.video import Options, run_video
+    from gazepipe.live.gaze import given_camera
+    from gazepipe.live.video import Options, run_video
 
     options = Options(
         output=args.output,
@@ -431,7 +434,7 @@ def _video(args: argparse.Namespace) -> None:
 
 def _data(args: argparse.Namespace) -> None:
     """list the catalogue's data sets, show one, or check it for problems; writes nothing"""
-    from gazepipe import catalogue
+    from gazepipe.config import catalogue
 
     config = catalogue.load(args.configfile)
     if args.action == "list":
@@ -457,22 +460,22 @@ def _report(name: object, problems: Iterable[str]) -> None:
 
 def _why(args: argparse.Namespace) -> None:
     """tell what a result depends on, and what would run again now and because of which change"""
-    from gazepipe.config import load_files
-    from gazepipe.plan import Plan
-    from gazepipe.why import explain
+    from gazepipe.config.load import load_files
+    from gazepipe.dag.plan import Plan
+    from gazepipe.provenance.why import explain
 
     print(explain(Plan(load_files(args.configfile)), args.path))
 
 
 def _diff(args: argparse.Namespace) -> None:
     """compare the records of two runs: configuration, source, data, versions, machine, results"""
-    from gazepipe.compare import compare
+    from gazepipe.provenance.diff import compare
 
     print(compare(args.run_a, args.run_b))
 
 
 def _check(args: argparse.Namespace) -> None:
     """compare every result with its checksum in manifest.json"""
-    from gazepipe.checksums import problems
+    from gazepipe.provenance.checksums import problems
 
     _report(args.root, problems(args.root))

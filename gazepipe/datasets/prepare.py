@@ -16,12 +16,12 @@ from typing import Any
 import cv2
 import h5py
 
-from gazepipe.datasets import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze, mpiigaze_npz, near_eye
-from gazepipe.datasets.layout import Prepared
+from gazepipe.common.files import atomic, write_text
+from gazepipe.common.progress import track
+from gazepipe.datasets.layouts import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze, mpiigaze_npz, near_eye
+from gazepipe.datasets.layouts.layout import Prepared
 from gazepipe.datasets.store import DAMAGED, DEFAULTS, write_store
 from gazepipe.errors import UserError
-from gazepipe.io import atomic, write_text
-from gazepipe.progress import track
 
 LAYOUTS = {
     "columbia": columbia,

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from gazepipe.common.files import atomic
 from gazepipe.geometry import angles_to_vector
-from gazepipe.io import atomic
 
 COLUMNS = 6
 CELL_WIDTH = 320

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gazepipe.common.files import write_text
 from gazepipe.errors import UserError
-from gazepipe.io import write_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
+from gazepipe.common.files import atomic
 from gazepipe.errors import UserError
 from gazepipe.geometry import VIEW_GEOMETRY
-from gazepipe.io import atomic
 
 SCHEMA_VERSION = 2
 

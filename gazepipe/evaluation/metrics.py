@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gazepipe.common.units import ERROR_UNIT, errors
 from gazepipe.errors import UserError
-from gazepipe.units import ERROR_UNIT, errors
 
 TRUE = {"rad": ["pitch", "yaw"], "px": ["x", "y"]}
 PREDICTED = {units: [f"{name}_pred" for name in names] for units, names in TRUE.items()}

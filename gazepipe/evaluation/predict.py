@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gazepipe.common.progress import track
 from gazepipe.datasets.store import open_store
 from gazepipe.evaluation.predictions import prediction_csv, tested_subjects
 from gazepipe.models.weights import load_weights
-from gazepipe.progress import track
-from gazepipe.training.data import batches, check_images, normalised, samples_of, to_unit
 from gazepipe.training.device import make_deterministic, resolve_device
 from gazepipe.training.inherit import check_units, load_like, scale_of
+from gazepipe.training.samples import batches, check_images, normalised, samples_of, to_unit
 
 
 def predict(block: dict, weights: Path, store: Path, split: Path, out: Path, batch_size: int = 64) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gazepipe.common.files import atomic
 from gazepipe.datasets.splits import read_split
 from gazepipe.datasets.store import Store
-from gazepipe.io import atomic
 
 KEYS = ("sample", "subject", "frame")
 COLUMNS = {

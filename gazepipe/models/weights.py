@@ -9,9 +9,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from gazepipe.common.files import atomic
 from gazepipe.errors import UserError
-from gazepipe.io import atomic
-from gazepipe.models import MODULES, build, checked_spec
+from gazepipe.models.registry import MODULES, build, checked_spec
 
 HEADER = "gazepipe"
 

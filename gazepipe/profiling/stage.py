@@ -4,13 +4,13 @@ from pathlib import Path
 
 import torch
 
-from gazepipe.io import write_json
-from gazepipe.models import build
+from gazepipe.common.files import write_json
+from gazepipe.dag.cores import available_cores
+from gazepipe.models.registry import build
 from gazepipe.models.weights import read_metadata
 from gazepipe.profiling.cost import count
 from gazepipe.profiling.throughput import measure
-from gazepipe.provenance import machine, versions
-from gazepipe.slots import available_cores
+from gazepipe.provenance.fingerprint import machine, versions
 
 
 def profile(block: dict, out: Path, weights: Path | None = None) -> None:

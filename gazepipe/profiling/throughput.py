@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gazepipe.progress import track
+from gazepipe.common.progress import track
 
 ROUNDS = 5
 WARM_UP_CALLS = 2

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from gazepipe import paths
+from gazepipe.common.files import read_json
+from gazepipe.dag import paths
 from gazepipe.evaluation.statistics import paired_comparison, subject_means
-from gazepipe.io import read_json
 from gazepipe.report.markdown import count, label, percent_text, table
 
 COLUMNS = ("dataset", "model", "method", "params", "macs", "error_deg", "against", "role", "against_deg")

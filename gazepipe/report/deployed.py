@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from gazepipe import paths
+from gazepipe.common.files import read_json
+from gazepipe.dag import paths
 from gazepipe.errors import UserError
 from gazepipe.evaluation.statistics import bootstrap_mean, subject_means
-from gazepipe.io import read_json
 from gazepipe.report.compression import CHANGES, relative_change
 from gazepipe.report.markdown import count, interval_text, label, percent_text, table
 

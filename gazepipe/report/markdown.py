@@ -3,7 +3,7 @@
 import pandas as pd
 from tabulate import tabulate
 
-from gazepipe.provenance import machine, versions
+from gazepipe.provenance.fingerprint import machine, versions
 from gazepipe.report import published
 
 METHOD_LABELS = {"base": "", "none": "", "kd": " + KD", "kd_prune": " + KD + Prune"}

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from gazepipe import paths
-from gazepipe.deploy.pareto import pareto
+from gazepipe.common.files import atomic, read_json, write_text
+from gazepipe.dag import paths
 from gazepipe.evaluation.metrics import per_subject_errors, read_predictions
 from gazepipe.evaluation.statistics import bootstrap_mean, holm, paired_comparison, seed_spread, subject_means
-from gazepipe.io import atomic, read_json, write_text
-from gazepipe.report import compression, deployed, near_eye
+from gazepipe.near_eye import tables as near_eye
+from gazepipe.report import compression, deployed
 from gazepipe.report.markdown import angle_sections, page
+from gazepipe.report.pareto import pareto
 
 MEAN, NONE = "mean", "none"
 ROW = ["model", "method"]

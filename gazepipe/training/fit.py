@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from gazepipe.common.progress import track
+from gazepipe.common.units import errors
 from gazepipe.errors import UserError
-from gazepipe.progress import track
 from gazepipe.training.augment import augment
-from gazepipe.training.data import Samples, batches, evaluation_batch, normalised, to_unit
 from gazepipe.training.device import autocast, resolve_precision
 from gazepipe.training.distributed import ALONE, Group
 from gazepipe.training.optim import build_optimizer, rate_factor
 from gazepipe.training.run import Average, Run, identity, restore, snapshot
+from gazepipe.training.samples import Samples, batches, evaluation_batch, normalised, to_unit
 from gazepipe.training.state import State
 from gazepipe.training.tensorboard import scalar_log
-from gazepipe.units import errors
 
 Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 """(model, images [B, V, H, W] as the network sees them, target [B, 2] over its scale) -> scalar loss."""

@@ -6,9 +6,9 @@ from torch import nn
 
 from gazepipe.datasets.store import Store
 from gazepipe.errors import UserError
-from gazepipe.models import checked_spec
+from gazepipe.models.registry import checked_spec
 from gazepipe.models.weights import load_weights, read_metadata
-from gazepipe.training.data import Samples, size_text
+from gazepipe.training.samples import Samples, size_text
 
 
 def description(store: Store, samples: Samples) -> dict:

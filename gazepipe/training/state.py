@@ -19,8 +19,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from gazepipe.common.files import atomic
 from gazepipe.errors import UserError
-from gazepipe.io import atomic
 
 Snapshot = tuple[dict[str, torch.Tensor], dict]
 """Tensors by name, and facts that JSON holds exactly."""

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
-from gazepipe import config as configuration
-from gazepipe import lifeline, paths, records
+from gazepipe.config import load as configuration
+from gazepipe.dag import orphans as lifeline, paths
+from gazepipe.dag.lock import Lock
+from gazepipe.dag.plan import Job, Plan
+from gazepipe.dag.times import settle_times
 from gazepipe.errors import UserError
-from gazepipe.lock import Lock
-from gazepipe.plan import Job, Plan
-from gazepipe.settle import settle_times
+from gazepipe.provenance import records
 
 try:
     PLAN = Plan(configuration.load(config))

@@ -1,0 +1,231 @@
+"""Get a data set in its native layout, and leave a receipt: where it lies, what it is, its checksum."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from gazepipe.common.files import PARTIAL, atomic, read_json, write_json, write_text
+from gazepipe.datasets.fetch.archive import extract
+from gazepipe.datasets.fetch.download import Patience, alone, checksum, download
+from gazepipe.datasets.fetch.inventory import inventory
+from gazepipe.errors import UserError
+
+DRAWN, UNPACKED = ".drawn.json", ".unpacked.json"  # mark the folders that gazepipe filled and may empty
+
+
+def fetch(block: dict, receipt: Path, workers: int, patience: Patience | None = None) -> None:
+    """Bring a data set to `block["folder"]`: draw it, load it, unpack it; or look at a folder, which is only read.
+
+    `block` is {"layout", "subjects", "folder", "source"}; "options" for the layout's reader, where it has any; for the
+    source `url` also "consent", "downloads", the folder that archives are loaded to, and "lock", the file of checksums
+    seen. `source` is {"drawn": {...}}, {"url": {...}} (keys of `data_config.Url`) or {"path": folder or archive}.
+    Writes the receipt {"folder", "layout", "source", "files", "bytes", "checksum"} last. Raises UserError
+    where consent is missing, a download fails or is not the file expected, an archive is unsafe or holds another data
+    set, or a folder is missing or empty.
+    """
+    source = block["source"]
+    if "drawn" in source:
+        folder = Path(block["folder"])
+        _draw(block, folder, workers)
+    elif "url" in source:
+        folder = _load(block, patience)
+    else:
+        folder = _from_path(block)
+    write_json(receipt, {"folder": str(folder), "layout": block["layout"], "source": source, **inventory(folder)})
+
+
+def raw_folder(receipt: Path) -> Path:
+    """The native folder that a receipt names; `UserError` where it is gone."""
+    folder = Path(read_json(receipt).get("folder", ""))
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is named in {receipt} and is not there; delete {receipt} and run again")
+    return folder
+
+
+# ---- drawn
+
+
+def _draw(block: dict, folder: Path, workers: int) -> None:
+    """Draw into `folder`, which is emptied first where it was drawn under other settings or by another renderer."""
+    from gazepipe.drawn.draw import draw
+
+    settings = {"layout": block["layout"], "subjects": block["subjects"], **block["source"]["drawn"]}
+    marker = folder / DRAWN
+    from gazepipe.provenance.fingerprint import digest, source_fingerprint
+
+    stamp = digest([settings, source_fingerprint(("gazepipe.drawn.draw",))])
+    _refuse_foreign(folder)
+    if folder.exists() and not (marker.exists() and marker.read_text() == stamp):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(marker, stamp)
+    # Of subjects half drawn when a process was killed: they must not be counted.
+    for leftover in list(folder.rglob(f"{PARTIAL}*")):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    draw(settings, folder, workers)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """What somebody else put into our folder is not ours to delete."""
+    if not folder.is_dir():
+        return
+    names = {entry.name for entry in folder.iterdir()}
+    if names and not names & {DRAWN, UNPACKED}:
+        raise UserError(f"{folder}: holds files that gazepipe did not put there; move them away")
+
+
+# ---- path
+
+
+def _from_path(block: dict) -> Path:
+    path = Path(block["source"]["path"]).expanduser()
+    if path.is_dir():
+        _look(path, block)
+        return path
+    if not path.is_file():
+        raise UserError(f"{path}: no such folder or archive; mend datasets.*.source.path")
+    folder = Path(block["folder"])
+    with alone(folder.with_name(f".{folder.name}.lock")):
+        return _unpack(block, [(path, "")], [checksum(path)])
+
+
+# ---- url
+
+
+def _load(block: dict, patience: Patience | None) -> Path:
+    """Load, verify and unpack the archives of a `url` source; what is there already is only verified."""
+    folder, source = Path(block["folder"]), block["source"]["url"]
+    _require_consent(folder.name, source, block["consent"])
+    lock = Path(block["lock"])
+    with alone(folder.with_name(f".{folder.name}.lock")):
+        archives = [{"folder": "", **archive} for archive in source["archives"]]
+        seen = [archive.get("sha256") or _locked(lock, archive["url"]) for archive in archives]
+        if _unpacked_before(folder, [archive["folder"] for archive in archives], seen):
+            return folder
+        paths = [_download(archive, Path(block["downloads"]), lock, patience) for archive in archives]
+        members = [(path, archive["folder"]) for (path, _), archive in zip(paths, archives, strict=True)]
+        _unpack(block, members, [found for _, found in paths])
+        # Only now: a checksum is worth recording where the archive was sound and the right one.
+        for archive, (path, found) in zip(archives, paths, strict=True):
+            if "sha256" not in archive:
+                _record(lock, path.parent, archive["url"], found, path.stat().st_size)
+        return folder
+
+
+def _require_consent(dataset: str, source: dict, consent: bool) -> None:
+    if source.get("consent_required") and not consent:
+        raise UserError(
+            f"{dataset}: its licence needs your consent: {source['licence']}; read the terms at {source['terms']} and, "
+            f"if you agree, add this line to datasets.{dataset}.source in the configuration: consent: true"
+        )
+
+
+def _download(archive: dict, downloads: Path, lock: Path, patience: Patience | None) -> tuple[Path, str]:
+    """(path, SHA-256) of one archive, loaded and compared with the configuration or with the lock."""
+    url = archive["url"]
+    expected, told_by = archive.get("sha256"), "the configuration"
+    if expected is None:
+        expected, told_by = _locked(lock, url), str(lock)
+    target = downloads / _file_name(url)
+    found = download(url, target, archive.get("size"), expected, patience)
+    if expected is not None and found != expected.lower():
+        mend = "correct sha256" if told_by == "the configuration" else f"remove the entry of {url}"
+        raise UserError(
+            f"{target}: the file has changed: SHA-256 {found}, expected {expected} from {told_by}; "
+            f"delete it to load it again, or, if the new file is right, {mend} in {told_by}"
+        )
+    return target, found
+
+
+def _file_name(url: str) -> str:
+    """A name for a download, different for each address, with what a reader knows it by."""
+    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-80:].lstrip(".") or "archive"
+    return f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{plain}"
+
+
+def _locked(lock: Path, url: str) -> str | None:
+    """The checksum recorded for `url`, or None."""
+    entry = _read_lock(lock).get(url)
+    return entry["sha256"] if entry else None
+
+
+def _read_lock(lock: Path) -> dict:
+    if not lock.exists():
+        return {}
+    entries = read_json(lock)
+    for url, entry in entries.items():
+        sha256 = entry.get("sha256") if isinstance(entry, dict) else None
+        if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise UserError(f"{lock}: the entry of {url} has no sha256 of 64 hex digits; restore or remove it")
+    return entries
+
+
+def _record(lock: Path, downloads: Path, url: str, sha256: str, size: int) -> None:
+    with alone(downloads / f"{lock.name}.lock"):
+        entries = _read_lock(lock)
+        if url not in entries:
+            write_json(lock, {**entries, url: {"sha256": sha256, "size": size}})
+
+
+# ---- archives
+
+
+def _unpack(block: dict, archives: Sequence[tuple[Path, str]], checksums: list[str]) -> Path:
+    """Unpack (archive, subfolder) pairs into the data set's folder, whole or not at all."""
+    folder = Path(block["folder"])
+    subfolders = [subfolder for _, subfolder in archives]
+    if _unpacked_before(folder, subfolders, checksums):
+        return folder
+    _refuse_foreign(folder)
+    _remove_leftovers(folder)
+    with atomic(folder) as partial:
+        for path, subfolder in archives:
+            extract(path, partial / subfolder)
+        try:
+            _look(partial, block)
+        except UserError as error:
+            names = " and ".join(str(path) for path, _ in archives)
+            raise UserError(f"{names}: is not the data set expected: {_without(error, partial)}") from None
+        write_json(partial / UNPACKED, {"archives": _stamp(subfolders, checksums)})
+    return folder
+
+
+def _look(folder: Path, block: dict) -> None:
+    """Let the layout's reader list its subjects; it raises UserError where it finds none."""
+    from gazepipe.datasets.prepare import LAYOUTS
+
+    LAYOUTS[block["layout"]].subjects(folder, **block.get("options", {}))
+
+
+def _without(error: UserError, folder: Path) -> str:
+    """What is wrong, without the name of a temporary folder, and what lies there instead."""
+    found = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+    reason = str(error).replace(f"{folder}: ", "").replace(f"{folder}/", "")
+    return f"{reason.partition(';')[0]} (found: {shown or 'nothing'}); name the right archive"
+
+
+def _stamp(subfolders: list[str], checksums: Sequence[str | None]) -> list[list]:
+    return [[subfolder, checksum] for subfolder, checksum in zip(subfolders, checksums, strict=True)]
+
+
+def _unpacked_before(folder: Path, subfolders: list[str], checksums: Sequence[str | None]) -> bool:
+    """Whether `folder` was unpacked of these very archives; never where a checksum is not known."""
+    try:
+        marker = json.loads((folder / UNPACKED).read_text(encoding="utf-8"))
+        return None not in checksums and marker["archives"] == _stamp(subfolders, checksums)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Half-unpacked folders of killed runs: as large as the data set, and nobody's (we hold the lock)."""
+    leftover = re.compile(rf"\.partial-\d+-{re.escape(folder.name)}")
+    for entry in folder.parent.iterdir() if folder.parent.is_dir() else ():
+        if leftover.fullmatch(entry.name):
+            shutil.rmtree(entry)

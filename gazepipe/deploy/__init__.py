@@ -1,1 +1,0 @@
-"""Networks outside of training: exported bundles, and what runs them on images and videos without torch."""

@@ -1,0 +1,61 @@
+"""`gazepipe diff`: two runs by the records that they left beside their weights."""
+
+import hashlib
+from pathlib import Path
+
+from gazepipe.common.files import read_json
+from gazepipe.dag import paths
+from gazepipe.provenance import changes, records
+
+SECTIONS = {
+    "configuration": ("block",),
+    "source": (),
+    "data": ("samples", "subjects", "unit"),
+    "versions": ("packages", "versions"),
+    "machine": ("machine", "device", "precision"),
+    "results": ("best_epoch", "epochs", "validation_error", "validation_errors"),
+    "effort": ("resumes", "training_seconds", "wall_seconds", "peak_memory_mb"),
+}
+FILES = ("model.safetensors", "history.csv")
+
+
+def compare(run_a: Path, run_b: Path) -> str:
+    """What differs between the run folders, a section at a time; UserError where one holds no run.json."""
+    a, b = (read_json(run / "run.json") for run in (run_a, run_b))
+    found = {
+        title: list(changes.of_values(*({name: run[name] for name in names if name in run} for run in (a, b))))
+        for title, names in SECTIONS.items()
+    }
+    found["source"] = _source(run_a, run_b, a.get("source", ""), b.get("source", ""))
+    found["results"] += [f"{name}: differs" for name in FILES if _sha256(run_a / name) != _sha256(run_b / name)]
+    sections = [
+        "\n".join([f"{title}:", *(f"  {line}" for line in changes.shortened(lines, 20))])
+        for title, lines in found.items()
+        if lines
+    ]
+    same = [title for title, lines in found.items() if not lines]
+    return "\n".join([f"a: {run_a}", f"b: {run_b}", *sections, *([f"the same: {', '.join(same)}"] if same else [])])
+
+
+def _source(run_a: Path, run_b: Path, a: str, b: str) -> list[str]:
+    if a == b:
+        return []
+    sources = [_recorded(run, fingerprint) for run, fingerprint in ((run_a, a), (run_b, b))]
+    if None in sources:
+        return [f"source: {a} -> {b}"]
+    return list(changes.of_sources(*sources))
+
+
+def _recorded(run: Path, fingerprint: str) -> changes.Source | None:
+    """The source of a run, kept in the results folder that the run lies in."""
+    for root in run.resolve().parents:
+        if Path(paths.source_record(str(root), fingerprint)).is_file():
+            return records.source(str(root), fingerprint)
+    return None
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        return "missing"
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,193 @@
+import copy
+import os
+from pathlib import Path
+
+import pytest
+
+from gazepipe.config import load as config
+from gazepipe.dag.plan import Job, Plan
+from gazepipe.dag.times import settle_times
+
+
+@pytest.fixture
+def raw(repository) -> dict:
+    return config.read(repository / "config.yaml")
+
+
+def keys(raw: dict) -> dict[str, str]:
+    plan = Plan(config.load(raw))
+    run = {"dataset": "columbia-drawn", "model": "resnet18", "fold": "0", "seed": "0"}
+    other = {**run, "model": "resnet10_wide"}
+    return {
+        "fetch": plan.key("fetch", dataset="columbia-drawn"),
+        "prepare": plan.key("prepare", dataset="columbia-drawn"),
+        "split": plan.key("split", dataset="columbia-drawn"),
+        "base": plan.key("train", method="base", **run),
+        "kd": plan.key("train", method="kd", **run),
+        "kd_prune": plan.key("train", method="kd_prune", **run),
+        "other model": plan.key("train", method="base", **other),
+        "predict kd": plan.key("predict", method="kd", test="mpiifacegaze-drawn", **run),
+        "profile": plan.key("profile", model="resnet18", method="base"),
+        "tables": plan.key("tables"),
+    }
+
+
+def changed(raw: dict, path: str, value: object) -> set[str]:
+    before = keys(raw)
+    raw = copy.deepcopy(raw)
+    *parents, last = path.split("/")
+    block = raw
+    for name in parents:
+        block = block.setdefault(name, {})
+    block[last] = value
+    after = keys(raw)
+    return {name for name in before if before[name] != after[name]}
+
+
+TRAINED = {"base", "kd", "kd_prune", "other model", "predict kd", "tables"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("datasets/columbia-drawn/source/drawn/seed", 77, TRAINED | {"fetch", "prepare", "split"}),
+        ("patch/width", 96, TRAINED | {"prepare", "split", "profile"}),
+        ("datasets/columbia-drawn/split/seed", 5, TRAINED | {"split"}),
+        ("training/weight_decay", 0.5, TRAINED),
+        ("methods/kd/training", {"learning_rate": 0.5}, {"kd", "kd_prune", "predict kd", "tables"}),
+        ("methods/kd_prune/rebirth/share", 0.2, {"kd_prune", "tables"}),
+        ("models/resnet18/width", 0.5, {"base", "kd", "kd_prune", "predict kd", "profile", "tables"}),
+        ("models/resnet10_wide/training", {"epochs": 3}, {"other model", "tables"}),
+        ("profiling/seconds", 9.0, {"profile", "tables"}),
+        ("statistics/seed", 9, {"tables"}),
+        ("models/simvit/width", 0.25, set()),
+        ("benchmark/models", ["resnet18", "itracker4"], {"tables"}),
+    ],
+)
+def test_a_change_reaches_what_depends_on_it_and_nothing_else(raw, path, value, expected):
+    assert changed(raw, path, value) == expected
+
+
+def test_table_jobs_are_the_whole_selection(raw):
+    plan = Plan(config.load(raw))
+    jobs = plan.table_jobs()
+    # Gaze angles: 2 profiles; 2 + 2 folds, each tested on 2 sets by 2 models x 3 methods and by the mean.
+    angles = 2 + 4 * 2 * (2 * 3 + 1)
+    # Near-eye: the full network's profile and the small one's, which its twin shares; 3 methods and the mean.
+    points = 2 + 3 + 1
+    assert len(jobs) == len(set(jobs)) == angles + points
+    outputs = [plan.outputs(job)[0] for job in jobs]
+    assert len(set(outputs)) == len(outputs)
+    assert [dict(job.wildcards)["method"] for job in plan.explain_jobs()] == ["base"]
+    assert plan.seed_jobs() == []
+
+
+NEAR_EYE = {"dataset": "near-eye-drawn", "model": "itracker4", "fold": "0", "seed": "0"}
+
+
+def near_eye_keys(raw: dict) -> dict[str, str]:
+    plan = Plan(config.load(raw))
+    trained = {name: plan.key("train", method=name, **NEAR_EYE) for name in ("base", "small", "small_scratch")}
+    explained = plan.key("explain", method="base", **NEAR_EYE)
+    return {**trained, "explain": explained, "profile": plan.key("profile", model="itracker4", method="small")}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        # The width comes out of the explanation, and what is shrunk to it out of the width.
+        ("explain/tolerance", 0.1, {"explain", "small", "small_scratch", "profile"}),
+        ("methods/small/shrink/towers", 0.9, {"small", "small_scratch", "profile"}),
+        ("methods/small_scratch/training", {"epochs": 3}, {"small_scratch"}),
+        ("datasets/near-eye-drawn/near_eye", {"gamma": 2.0}, {"base", "explain", "small", "small_scratch", "profile"}),
+        ("patch/width", 96, set()),
+    ],
+)
+def test_a_change_reaches_the_shrunk_networks(raw, path, value, expected):
+    before = near_eye_keys(raw)
+    *parents, last = path.split("/")
+    block = raw
+    for name in parents:
+        block = block.setdefault(name, {})
+    block[last] = value
+    after = near_eye_keys(raw)
+    assert {name for name in before if before[name] != after[name]} == expected
+
+
+def test_a_shrunk_network_is_profiled_by_its_own_weights(raw):
+    plan = Plan(config.load(raw))
+    assert plan.shaped_run("itracker4", "base") is None
+    assert plan.shaped_run("itracker4", "small") == {**NEAR_EYE, "method": "small"}
+    assert plan.network_of("small_scratch") == "small"
+    linked = plan.linked_runs(method="small_scratch", **NEAR_EYE)
+    assert linked == {"shape": {**NEAR_EYE, "method": "small"}}
+
+
+def test_a_bundle_stands_on_its_run_and_on_the_settings_of_export(raw):
+    names = {"dataset": "columbia-drawn", "model": "resnet18", "method": "kd"}
+    plan = Plan(config.load(raw))
+    assert plan.deployed_run(**names) == {**names, "fold": "1", "seed": "0"}
+    before, tables = plan.key("export", **names), plan.key("tables")
+    raw["deploy"] = {"tolerance": 0.5}
+    plan = Plan(config.load(raw))
+    assert plan.key("export", **names) != before
+    assert plan.key("tables") == tables
+    assert plan.block("export", **names)["about"]["licence"] == "drawn here: none needed"
+
+
+def test_seeds_are_compared_where_there_are_several(raw):
+    raw["benchmark"]["seeds"] = [0, 1]
+    plan = Plan(config.load(raw))
+    (job,) = plan.seed_jobs()
+    assert [dict(each.wildcards)["seed"] for each in plan.upstream("explain_seeds", **dict(job.wildcards))] == [
+        "0",
+        "1",
+    ]
+
+
+def test_a_named_run_has_folders_of_its_own(raw):
+    plan = Plan(config.load({**raw, "run": "other"}))
+    assert all(plan.outputs(job)[0].startswith("results/other/") for job in plan.table_jobs())
+    assert plan.block("fetch", dataset="columbia-drawn")["folder"] == "data/other/raw/columbia-drawn"
+
+
+def test_times_are_brought_in_line_and_otherwise_left_alone(raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = Plan(config.load(raw))
+    run = {"dataset": "columbia-drawn", "model": "resnet18", "method": "base", "fold": "1", "seed": "0"}
+    store, weights = (
+        Path(plan.outputs(job)[0]) for job in (Job.of("prepare", dataset="columbia-drawn"), Job.of("train", **run))
+    )
+    predictions = Path(plan.outputs(Job.of("predict", **run, test="columbia-drawn"))[0])
+    beside = [store.with_suffix(".rejected.csv"), weights.with_name("history.csv"), weights.with_name("run.json")]
+    for path, seconds in ((store, 300), (weights, 100), (predictions, 400), *((path, 50) for path in beside)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (seconds, seconds))
+    settle_times(plan)
+    assert [path.stat().st_mtime for path in (store, weights, predictions)] == [300, 300, 400]
+
+    beside[1].unlink()  # half a result is made again, and what stands on it after that
+    settle_times(plan)
+    assert [path.stat().st_mtime for path in (store, weights, beside[2], predictions)] == [300, 1, 1, 400]
+
+
+def test_the_page_speaks_of_no_network_that_had_nothing_to_learn_from(raw):
+    raw["benchmark"] |= {"datasets": ["columbia-drawn"], "folds": {}}
+    block = Plan(config.load(raw)).block("tables")
+    assert {network["model"] for network in block["networks"]} == {"resnet10_wide", "resnet18"}
+    assert list(block["methods"]) == ["base", "kd", "kd_prune"]
+
+
+def test_networks_that_are_timed_are_timed_with_single_images(raw):
+    raw["benchmark"] |= {"deploy": ["resnet18/base"]}
+    raw["profiling"] = {"batches": [8]}
+    assert Plan(config.load(raw)).block("speed", dataset="columbia-drawn")["batches"] == [1, 8]
+
+
+@pytest.mark.parametrize(("model", "there"), [("itracker4", False), ("resnet18", True)])
+def test_the_table_of_pruned_networks_is_of_those_that_predict_angles(raw, model, there):
+    for name in ("itracker4", "resnet18"):
+        raw["models"][name]["methods"] = ["base", "half"] if name == model else ["base"]
+    tables = Plan(config.load(raw)).outputs(Job.of("tables"))
+    assert ("results/tables/compression.csv" in tables) == there

@@ -1,0 +1,296 @@
+"""Bundles: what is in the files, agreement with torch and with independent computations, same bytes, bad input."""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import openvino
+import pytest
+import torch
+from torch import nn
+from toy_near_eye import write_near_eye, write_near_eye_split
+from toy_network import lively_network
+from toy_store import HEIGHT, PATCH, WIDTH, write_toy_split, write_toy_store
+
+import gazepipe
+from gazepipe.datasets.store import open_store
+from gazepipe.errors import UserError
+from gazepipe.evaluation.metrics import mean_error, read_predictions
+from gazepipe.evaluation.predict import predict
+from gazepipe.export import stage
+from gazepipe.export.onnx import check, largest_difference, open_engine, to_onnx
+from gazepipe.live.bundle import load_bundle
+from gazepipe.live.runtime import load_network
+from gazepipe.models.registry import build
+from gazepipe.models.weights import save_weights
+
+SPEC = {"arch": "toy_network:toy_network", "width": 1.0, "input": [1, HEIGHT, WIDTH]}
+TRAINING = {
+    "batch_size": 32,
+    "optimizer": "adamw",
+    "weight_decay": 0.01,
+    "schedule": "cosine",
+    "warmup_epochs": 0.0,
+    "clip_norm": 5.0,
+    "loss": "smooth_l1",
+    "augmentation": dict.fromkeys(
+        ("crop", "flip", "blur", "sharpness", "mixup", "pairs", "shift", "brightness", "contrast", "noise"), 0.0
+    ),
+}
+BLOCK = {
+    "fold": 0,
+    "model": SPEC,
+    "seed": 0,
+    "threads": 1,
+    "device": "cpu",
+    "calibration": 48,
+    "tolerance": 10.0,
+    "fine_tuning": None,
+    "training": TRAINING,
+    "statistics": {"resamples": 1000, "seed": 0},
+    "about": {"dataset": "toy", "model": "resnet18", "method": "base", "drawn": True, "licence": "made up, free"},
+}
+MODEL_FILES = ("model.onnx", "model.int8.onnx", "model.xml", "model.bin", "model.int8.xml", "model.int8.bin")
+NORMALISATION = {"mean": 0.4, "std": 0.3, "patch": PATCH}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A folder with a store, a split, weights and their predictions."""
+    folder = tmp_path_factory.mktemp("run")
+    write_toy_store(folder / "toy.h5", per_subject=20)
+    write_toy_split(folder / "toy.csv")
+    save_weights(folder / "model.safetensors", lively_network(SPEC), SPEC, NORMALISATION)
+    predict(BLOCK, *inputs_of(folder)[:3], folder / "predicted.csv")
+    return folder
+
+
+def inputs_of(run: Path) -> list[Path]:
+    return [run / name for name in ("model.safetensors", "toy.h5", "toy.csv", "predicted.csv")]
+
+
+@pytest.fixture(scope="module")
+def bundle(run) -> Path:
+    stage.export(BLOCK, *inputs_of(run), run / "bundle")
+    return run / "bundle"
+
+
+def table_of(folder: Path) -> dict[tuple[str, str], dict]:
+    with open(folder / "deploy.csv", newline="") as file:
+        return {(row["runtime"], row["precision"]): row for row in csv.DictReader(file)}
+
+
+def description_of(folder: Path) -> dict:
+    return json.loads((folder / "preprocess.json").read_text())
+
+
+def test_the_description_lists_every_model_file_with_its_checksum(bundle):
+    content = description_of(bundle)
+    assert set(content["files"]) == set(MODEL_FILES)
+    for name, entry in content["files"].items():
+        data = (bundle / name).read_bytes()
+        assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    assert {path.name for path in bundle.iterdir()} == {
+        *MODEL_FILES,
+        "preprocess.json",
+        "card.md",
+        "deploy.csv",
+        "subjects.csv",
+    }
+    assert (content["mean"], content["std"], content["patch"]) == (0.4, 0.3, PATCH)
+    assert (content["input"], content["target_scale"]) == ([1, HEIGHT, WIDTH], [1.0, 1.0])
+
+
+def test_calibration_is_of_training_subjects_only(bundle):
+    calibration = description_of(bundle)["calibration"]
+    assert calibration["samples"] == 48
+    assert set(calibration["subjects"]) <= {"s3", "s4", "s5", "s6", "s7"}
+
+
+def test_fp32_files_predict_what_torch_does(bundle):
+    table = table_of(bundle)
+    for runtime in ("onnxruntime", "openvino"):
+        assert float(table[runtime, "fp32"]["max_difference"]) < 1e-4
+        assert 1e-4 < float(table[runtime, "int8"]["max_difference"]) < 10
+        assert table[runtime, "int8"]["recipe"] == "all operators"
+    assert list(table) == [
+        ("eager", "fp32"),
+        ("onnxruntime", "fp32"),
+        ("onnxruntime", "int8"),
+        ("openvino", "fp32"),
+        ("openvino", "int8"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.int8.onnx", "model.xml", "model.int8.xml"])
+def test_errors_are_those_of_the_files_themselves(run, bundle, name):
+    """Recomputed with the runtimes alone: images by hand, all in one batch, angle by the dot product."""
+    store = open_store(run / "toy.h5")
+    rows = np.isin(store.subject, ["s0", "s1"])
+    seen = ((store.image[rows].astype(np.float32) / 255 - 0.4) / 0.3).astype(np.float32)
+    if name.endswith(".onnx"):
+        session = onnxruntime.InferenceSession(bundle / name, providers=["CPUExecutionProvider"])
+        assert [entry.name for entry in (*session.get_inputs(), *session.get_outputs())] == ["image", "gaze"]
+        gaze = session.run(["gaze"], {"image": seen})[0]
+    else:
+        model = openvino.Core().compile_model(bundle / name, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        gaze = model(seen)[0]
+    (pitch, yaw), (pitch_pred, yaw_pred) = store.target[rows].T.astype(float), gaze.T.astype(float)
+    cosine = np.sin(pitch) * np.sin(pitch_pred) + np.cos(pitch) * np.cos(pitch_pred) * np.cos(yaw - yaw_pred)
+    errors = np.degrees(np.arccos(cosine))
+    expected = np.mean([errors[store.subject[rows] == subject].mean() for subject in ("s0", "s1")])
+    runtime = "onnxruntime" if name.endswith(".onnx") else "openvino"
+    row = table_of(bundle)[runtime, "int8" if "int8" in name else "fp32"]
+    assert float(row["error"]) == pytest.approx(expected, rel=1e-4)
+    beside = bundle / name.replace(".xml", ".bin")
+    sizes = [path.stat().st_size for path in {bundle / name, beside}]
+    assert int(row["bytes"]) == sum(sizes)
+
+
+def test_the_eager_row_is_the_runs_own_error(run, bundle):
+    row = table_of(bundle)["eager", "fp32"]
+    assert float(row["error"]) == pytest.approx(mean_error(read_predictions(run / "predicted.csv")), rel=1e-4)
+    assert float(row["low"]) <= float(row["error"]) <= float(row["high"])
+    assert float(row["change_percent"]) == 0
+
+
+def test_the_runtime_takes_the_bundle(run, bundle):
+    store = open_store(run / "toy.h5")
+    network = load_network(load_bundle(bundle), "onnxruntime")
+    expected = lively_network(SPEC)((torch.from_numpy(store.image[:3].copy()).float() / 255 - 0.4) / 0.3)
+    np.testing.assert_allclose(network(store.image[:3, 0]), expected.detach().numpy(), atol=2e-6)
+
+
+def test_the_card_says_what_a_reader_must_know(bundle):
+    card, table = (bundle / "card.md").read_text(), table_of(bundle)
+    for row in table.values():
+        assert f"| {float(row['error']):.3f} |" in card
+    for text in ("drawn images", "made up, free", "2 test subjects", "gazepipe video", "48 samples", "(kept)"):
+        assert text in card
+
+
+def test_same_arguments_same_bytes(run, bundle):
+    stage.export(BLOCK, *inputs_of(run), run / "again")
+    for path in bundle.iterdir():
+        assert path.read_bytes() == (run / "again" / path.name).read_bytes(), path.name
+
+
+def test_no_file_names_a_folder_of_this_machine(run, bundle):
+    for path in bundle.iterdir():
+        for folder in (run, Path(gazepipe.__file__).parent, Path(torch.__file__).parent):
+            assert str(folder).encode() not in path.read_bytes(), path.name
+
+
+def test_too_great_a_loss_tries_every_recipe_and_fine_tunes(run):
+    block = {**BLOCK, "tolerance": -1.0, "fine_tuning": {"epochs": 2, "learning_rate": 1e-3}}
+    stage.export(block, *inputs_of(run), run / "tuned")
+    content = description_of(run / "tuned")
+    assert [row["epoch"] for row in content["fine_tuning"]] == [1, 2]
+    for tried in content["quantisation"].values():
+        recipes = [one["recipe"] for one in tried]
+        assert len(recipes) == 6
+        assert recipes[0] == "all operators"
+        assert recipes[-1] == "fine-tuned, layers only, first layer and head in fp32"
+        kept = [one for one in tried if one["kept"]]
+        assert [one["loss"] for one in kept] == [min(one["loss"] for one in tried)]
+    assert "The best that was found loses more." in (run / "tuned" / "card.md").read_text()
+    # What is in fp32 is the network as it was trained.
+    same = ("model.onnx", "model.xml", "model.bin")
+    assert all((run / "tuned" / name).read_bytes() == (run / "bundle" / name).read_bytes() for name in same)
+
+
+def test_gaze_points_in_pixels(tmp_path):
+    height, width = 131, 147
+    spec = {"arch": "itracker4", "width": 0.125, "input": [4, height, width]}
+    write_near_eye(tmp_path / "toy.h5", height, width, per_subject=3)
+    write_near_eye_split(tmp_path / "toy.csv")
+    extra = {"mean": 0.5, "std": 0.25, "patch": {"kind": "near-eye", "height": height, "width": width}}
+    extra |= {"units": "px", "target_scale": [1280.0, 1280.0]}
+    torch.manual_seed(0)
+    save_weights(tmp_path / "model.safetensors", build(spec), spec, extra)
+    block = {**BLOCK, "model": spec}
+    predict(block, *inputs_of(tmp_path)[:3], tmp_path / "predicted.csv")
+    stage.export({**block, "calibration": 8}, *inputs_of(tmp_path), tmp_path / "bundle")
+    content, table = description_of(tmp_path / "bundle"), table_of(tmp_path / "bundle")
+    assert (content["units"], content["target_scale"]) == ("px", [1280.0, 1280.0])
+    assert {row["units"] for row in table.values()} == {"px"}
+    assert all(float(table[runtime, "fp32"]["max_difference"]) < 0.01 for runtime in ("onnxruntime", "openvino"))
+    expected = mean_error(read_predictions(tmp_path / "predicted.csv"))
+    assert float(table["openvino", "fp32"]["error"]) == pytest.approx(expected, rel=1e-4)
+    assert "pixels" in (tmp_path / "bundle" / "card.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda rows: rows[:-1], "is not about the test subjects"),
+        (lambda rows: [rows[0], *(line[: line.rfind(",")] + ",1.5" for line in rows[1:])], "beside what these weights"),
+    ],
+)
+def test_predictions_of_another_network_are_refused(run, tmp_path, change, match):
+    lines = (run / "predicted.csv").read_text().splitlines()
+    (tmp_path / "other.csv").write_text("\n".join(change(lines)) + "\n")
+    with pytest.raises(UserError, match=match):
+        stage.export(BLOCK, *inputs_of(run)[:3], tmp_path / "other.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_was_cut_off_has_no_description(run, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "preprocess.json").write_text("of an earlier export")
+
+    def broken(*_):
+        raise RuntimeError("disk gone")
+
+    monkeypatch.setattr(stage, "card", broken)
+    with pytest.raises(RuntimeError, match="disk gone"):
+        stage.export(BLOCK, *inputs_of(run), tmp_path / "out")
+    with pytest.raises(UserError, match=r"preprocess\.json: cannot be read"):
+        load_bundle(tmp_path / "out")
+    assert not list(tmp_path.rglob(".partial*"))
+
+
+class Untraceable(nn.Module):
+    """Leaves torch in the middle of its forward."""
+
+    input_shape = (1, 8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.eigvals(x[:, 0]).real[:, :2]
+
+
+class Branching(nn.Module):
+    """Takes another way for bright images than for dark ones."""
+
+    input_shape = (1, 8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.mean(dim=(2, 3)).repeat(1, 2)
+        return mean if float(x.mean()) <= 0 else -mean
+
+
+def test_a_network_without_onnx_operators_is_refused(tmp_path):
+    with pytest.raises(UserError, match="Untraceable: cannot be exported to ONNX") as caught:
+        to_onnx(Untraceable(), tmp_path / "model.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_branches_in_python_is_found_out(tmp_path):
+    engine = open_engine(to_onnx(Branching(), tmp_path / "model.onnx"), 1)
+    bright = np.full((1, 1, 8, 8), 0.2, np.float32)
+    difference = largest_difference(engine(bright), Branching()(torch.from_numpy(bright)).numpy(), "rad")
+    with pytest.raises(UserError, match=r"model\.onnx: predicts up to .* deg beside the network"):
+        check("model.onnx", difference, "rad")
+    check("model.onnx", 1e-5, "rad")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_any_batch_size_runs(bundle, batch):
+    images = np.random.default_rng(0).standard_normal((batch, 1, HEIGHT, WIDTH)).astype(np.float32)
+    whole = open_engine(bundle / "model.xml", 1)(images)
+    assert whole.shape == (batch, 2)
+    alone = [open_engine(bundle / "model.onnx", 1)(image[None])[0] for image in images]
+    np.testing.assert_allclose(whole, alone, atol=1e-5)

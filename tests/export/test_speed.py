@@ -1,0 +1,159 @@
+"""The speed table and the Pareto figure of deployed networks: columns, ratios, frontier, names that cover nothing."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toy_network import lively_network
+from toy_store import write_toy_split, write_toy_store
+
+from gazepipe.errors import UserError
+from gazepipe.evaluation.predict import predict
+from gazepipe.export import speed as module
+from gazepipe.export.speed import COLUMNS, speed
+from gazepipe.export.stage import export
+from gazepipe.models.weights import save_weights
+from gazepipe.report import pareto as figure
+from tests.export.test_export import BLOCK, NORMALISATION, SPEC, inputs_of
+
+TIMING = {"batches": [1, 2], "seconds": 0.01, "threads": 1, "models": {"toy": SPEC}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("speed")
+    write_toy_store(folder / "toy.h5", per_subject=4)
+    write_toy_split(folder / "toy.csv")
+    save_weights(folder / "model.safetensors", lively_network(SPEC), SPEC, NORMALISATION)
+    predict(BLOCK, *inputs_of(folder)[:3], folder / "predicted.csv")
+    export({**BLOCK, "calibration": 4}, *inputs_of(folder), folder / "bundle")
+    return folder
+
+
+@pytest.fixture
+def small_reference(monkeypatch) -> None:
+    monkeypatch.setattr(module, "REFERENCE_SPEC", {"arch": "resnet18", "width": 0.125, "input": [1, 32, 32]})
+
+
+def test_rows_of_the_speed_table(run, tmp_path, small_reference):
+    speed(TIMING, {"toy": run / "bundle"}, {"toy": run / "model.safetensors"}, tmp_path / "speed.csv")
+    with open(tmp_path / "speed.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    variants = [("eager", "fp32"), *((r, p) for r in ("openvino", "onnxruntime") for p in ("fp32", "int8"))]
+    expected = [("reference", "eager", "fp32"), *(("toy", *variant) for variant in variants)]
+    names = [(row["network"], row["runtime"], row["precision"]) for row in rows]
+    assert names == [name for name in expected for _ in (1, 2)]
+    content = json.loads((run / "bundle" / "preprocess.json").read_text())
+    errors = {(row["runtime"], row["precision"]): row for row in content["error"]}
+    pace = {row["batch"]: float(row["images_per_second"]) for row in rows[:2]}
+    for row in rows:
+        assert float(row["ratio"]) == pytest.approx(float(row["images_per_second"]) / pace[row["batch"]], rel=1e-4)
+        assert 0 < float(row["latency_ms"]) <= float(row["latency_ms_p95"])
+        if row["network"] == "toy":
+            known = errors[row["runtime"], row["precision"]]
+            assert float(row["error"]) == pytest.approx(known["error"], rel=1e-5)
+            assert int(row["bytes"]) == known["bytes"]
+            assert int(row["macs"]) == content["cost"]["macs"]
+    assert [float(row["ratio"]) for row in rows[:2]] == [1, 1]
+    assert rows[0]["error"] == ""
+    assert json.loads((tmp_path / "speed.json").read_text())["threads"] == 1
+
+
+def test_bundles_and_weights_belong_together(run, tmp_path):
+    with pytest.raises(UserError, match="speed: 'other' has a bundle or weights, not both"):
+        speed(TIMING, {"toy": run / "bundle"}, {"toy": run / "model.safetensors", "other": run}, tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda folder: (folder / "model.int8.xml").unlink(), r"model\.int8\.xml: is missing"),
+        (lambda folder: (folder / "preprocess.json").unlink(), r"preprocess\.json: cannot be read"),
+        (lambda folder: (folder / "preprocess.json").write_text('{"error": 3}'), "holds no errors by runtime"),
+        (lambda folder: (folder / "preprocess.json").write_text('{"error": []}'), "has no error of eager, fp32"),
+    ],
+)
+def test_a_bundle_that_is_not_whole_is_refused(run, tmp_path, small_reference, change, match):
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    for path in (run / "bundle").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    change(folder)
+    with pytest.raises(UserError, match=match):
+        speed(TIMING, {"toy": folder}, {"toy": run / "model.safetensors"}, tmp_path / "speed.csv")
+
+
+numbers = st.lists(st.tuples(*[st.integers(1, 6)] * 2), min_size=1, max_size=12)
+
+
+@given(numbers)
+def test_the_frontier_holds_what_no_other_beats(points):
+    cost, error = np.array(points, float).T
+    kept = figure.frontier(cost, error)
+    better = lambda a, b: cost[a] <= cost[b] and error[a] <= error[b] and (cost[a], error[a]) != (cost[b], error[b])  # noqa: E731
+    unbeaten = {i for i in range(len(points)) if not any(better(j, i) for j in range(len(points)))}
+    assert {points[i] for i in kept} == {points[i] for i in unbeaten}
+    assert (np.diff(cost[kept]) > 0).all()
+    assert (np.diff(error[kept]) < 0).all()
+
+
+def made_up() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for network, macs, error in [
+        ("large", 1.7, 3.2),
+        ("half", 0.44, 3.25),
+        ("pruned_2x", 0.87, 3.22),
+        ("mobile", 0.03, 3.6),
+    ]:
+        for number, (runtime, precision) in enumerate(figure.VARIANTS):
+            latency, size = (1 + 16 * macs) / (1 + number), 4e6 * macs / (1 + 3 * (precision == "int8"))
+            rows.append((network, runtime, precision, error * rng.uniform(1, 1.01), "deg", 1, 2, latency, size))
+    columns = ["network", "runtime", "precision", "error", "units", "batch", "threads", "latency_ms", "bytes"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_the_figure_is_repeatable_and_leaves_no_parts(tmp_path):
+    for name in ("a.png", "b.png"):
+        figure.pareto(made_up(), tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_every_point_is_named_and_no_name_covers_another(tmp_path, monkeypatch):
+    boxes, free_place = [], figure._free_place
+
+    def noted(*arguments):
+        box, ring = free_place(*arguments)
+        boxes[-1].append((box, list(arguments[2])))
+        return box, ring
+
+    name, named = figure._name, []
+
+    def panel(axes, points, column):
+        boxes.append([])
+        places = axes.transData.transform(points[[column, "error"]].to_numpy(float))
+        groups = figure._groups(points.network.tolist(), places)
+        named.extend(sorted(point for _, group in groups for point in group))
+        name(axes, points, column)
+
+    monkeypatch.setattr(figure, "_free_place", noted)
+    monkeypatch.setattr(figure, "_name", panel)
+    figure.pareto(made_up(), tmp_path / "figure.png")
+    assert named == 2 * list(range(20))
+    assert len(boxes) == 2
+    for box, taken in [*boxes[0], *boxes[1]]:
+        assert all(figure._overlap(box, other) == 0 for other in taken)
+
+
+def test_overlap_and_crossing_of_boxes():
+    assert figure._overlap((0, 0, 2, 2), (2, 0, 4, 2)) == 0
+    assert figure._overlap((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1.25)
+    assert figure._crosses(np.array([0.0, 0.0]), np.array([10.0, 10.0]), (4, 4, 6, 6))
+    assert not figure._crosses(np.array([0.0, 0.0]), np.array([10.0, 0.0]), (4, 4, 6, 6))

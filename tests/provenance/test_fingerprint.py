@@ -1,0 +1,74 @@
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from gazepipe.errors import UserError
+from gazepipe.provenance import fingerprint as provenance
+
+SHOW = "import sys; from gazepipe.provenance.fingerprint import source_fingerprint as f; print(f(tuple(sys.argv[1:])))"
+
+
+@pytest.fixture
+def clone(tmp_path, repository):
+    """A copy of the package whose source may be edited, and a function that fingerprints modules of it."""
+    shutil.copytree(repository / "gazepipe", tmp_path / "gazepipe", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def fingerprint(*modules: str) -> str:
+        command = [sys.executable, "-c", SHOW, *modules]
+        return subprocess.check_output(command, cwd=tmp_path, text=True).strip()
+
+    return tmp_path, fingerprint
+
+
+def edit(folder, name, old, new):
+    path = folder / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_comments_docstrings_and_layout_do_not_count(clone):
+    folder, fingerprint = clone
+    before = fingerprint("gazepipe.training.losses")
+    edit(folder, "gazepipe/training/losses.py", "import ", "# a comment\n\n\nimport ")
+    path = folder / "gazepipe/geometry.py"
+    path.write_text('"""Another docstring."""\n' + path.read_text().split('"""', 2)[2])
+    assert fingerprint("gazepipe.training.losses") == before
+
+
+def test_code_counts_through_imports(clone):
+    folder, fingerprint = clone
+    stages = ["gazepipe.methods.train", "gazepipe.report.tables", "gazepipe.datasets.splits"]
+    before = {stage: fingerprint(stage) for stage in stages}
+    with open(folder / "gazepipe/training/losses.py", "a") as file:
+        file.write("\nANOTHER = 1\n")
+    after = {stage: fingerprint(stage) for stage in stages}
+    assert [after[stage] == before[stage] for stage in stages] == [False, True, True]
+
+
+def test_a_plain_run_does_not_hold_distillation_or_other_networks(clone):
+    folder, fingerprint = clone
+    base = ("gazepipe.methods.train", "gazepipe.models.resnet")
+    before = fingerprint(*base), fingerprint(*base, "gazepipe.methods.distillation")
+    for name in ("methods/distillation.py", "methods/rebirth.py", "models/simvit.py"):
+        with open(folder / "gazepipe" / name, "a") as file:
+            file.write("\nANOTHER = 1\n")
+    after = fingerprint(*base), fingerprint(*base, "gazepipe.methods.distillation")
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+def test_a_users_own_module_counts_and_a_missing_one_is_named(tmp_path, monkeypatch):
+    (tmp_path / "ownnet.py").write_text("A = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert provenance.source_fingerprint(("ownnet",)) != provenance.source_fingerprint(())
+    with pytest.raises(UserError, match="no_such_module_here"):
+        provenance.source_fingerprint(("no_such_module_here",))
+
+
+def test_digest_ignores_key_order_only():
+    assert provenance.digest({"a": 1, "b": [1, 2]}) == provenance.digest({"b": [1, 2], "a": 1})
+    assert provenance.digest({"b": [1, 2]}) != provenance.digest({"b": [2, 1]})
+    assert provenance.digest(1) != provenance.digest("1")

@@ -1,0 +1,317 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gazepipe.common.files import write_json
+from gazepipe.config import load as config
+from gazepipe.dag import paths
+from gazepipe.dag.plan import Plan
+from gazepipe.errors import UserError
+from gazepipe.report import tables
+
+OFFSET_DEG = {("mean", "none"): 9.0, ("resnet18", "base"): 4.0, ("resnet18", "kd"): 3.0}
+
+
+@pytest.fixture
+def results(repository, tmp_path):
+    """Predictions whose pitch is off by a known angle: an error of offset + fold + subject + (4 across data sets)."""
+    raw = config.read(repository / "config.yaml")
+    chosen = {"datasets": ["columbia-drawn", "mpiifacegaze-drawn"], "models": ["resnet18"]}
+    raw["benchmark"] |= {**chosen, "methods": ["base", "kd"], "seeds": [0, 1]}
+    raw["benchmark"]["folds"] = {"columbia-drawn": [0, 1], "mpiifacegaze-drawn": [0, 1, 2]}
+    plan = Plan(config.load(raw))
+    plan.root = str(tmp_path / "results")
+    for job in plan.table_jobs():
+        wildcards = dict(job.wildcards)
+        if job.stage == "profile":
+            row = {"runtime": "eager", "batch": 1, "images_per_second": 50.0, "latency_ms": 20.0}
+            size = {"model": {}, "params": 1_000_000, "macs": 2_000_000_000, "rows": [row]}
+            profile = {"sizes": {"paper": size, "run": size}, "threads": 2, "machine": {"cpu": "a cpu", "cores": 2}}
+            write_json(plan.outputs(job)[0], profile)
+            continue
+        write_predictions(plan.outputs(job)[0], wildcards)
+    return plan, tmp_path / "results" / "tables.md"
+
+
+def write_predictions(path, wildcards):
+    fold, test = int(wildcards["fold"]), wildcards["test"]
+    own = wildcards["dataset"] == test
+    subjects = [f"{test[:2]}{fold}{i}" for i in range(2)] if own else [f"{test[:2]}0{i}" for i in range(4)]
+    base = OFFSET_DEG[wildcards.get("model", "mean"), wildcards.get("method", "none")]
+    seed = 0.5 if wildcards["seed"] == "1" else -0.5 if wildcards.get("model") else 0.0
+    rows = []
+    for number, subject in enumerate(subjects):
+        error = np.radians(base + fold + number + seed + (0 if own else 4))
+        rows += [(subject, p, 0.0, p + error, 0.0) for p in (-0.1, 0.0, 0.1)]
+    frame = pd.DataFrame(rows, columns=["subject", "pitch", "yaw", "pitch_pred", "yaw_pred"])
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(path, index=False)
+
+
+def row(frame: pd.DataFrame, **where: str) -> pd.Series:
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_numbers_against_a_closed_form(results):
+    plan, out = results
+    tables.write_tables(plan.block("tables"), out)
+    benchmark = pd.read_csv(out.parent / "tables/benchmark.csv")
+    assert list(benchmark) == ["dataset", "model", "method", "error_deg", "std_deg", "n_subjects"]
+    # Subjects of fold f have errors base + f and base + f + 1; seeds cancel.
+    lab = row(benchmark, dataset="columbia-drawn", method="base")
+    assert lab.error_deg == pytest.approx(4.0 + np.mean([0, 1, 1, 2]), abs=1e-3)
+    assert lab.std_deg == pytest.approx(np.std([0.5, 1.5], ddof=1), abs=1e-3)
+    assert lab.n_subjects == 4
+    assert row(benchmark, dataset="mpiifacegaze-drawn", model="mean").error_deg == pytest.approx(10.5, abs=1e-3)
+
+    cross = pd.read_csv(out.parent / "tables/cross_dataset.csv")
+    assert list(cross) == ["train", "test", "model", "method", "error_deg", "std_deg", "n_subjects"]
+    # The same four subjects under every fold's network: folds average within a subject.
+    there = row(cross, train="mpiifacegaze-drawn", method="kd")
+    assert there.error_deg == pytest.approx(3.0 + 4 + np.mean([0, 1, 2]) + 1.5, abs=1e-3)
+    assert there.std_deg == pytest.approx(1.0, abs=1e-3)
+    assert there.n_subjects == 4
+
+    efficiency = pd.read_csv(out.parent / "tables/efficiency.csv")
+    assert list(efficiency) == [
+        "model", "method", "params", "macs", "runtime", "batch", "images_per_second", "latency_ms",
+    ]  # fmt: skip
+    assert set(efficiency.method) == {"base", "kd"}
+
+    compared = pd.read_csv(out.parent / "tables/comparisons.csv")
+    assert len(compared) == 4
+    assert compared.difference_deg.to_numpy() == pytest.approx(-1.0, abs=1e-3)
+    assert (compared.p_holm >= compared.p_wilcoxon).all()
+
+
+def test_the_page_says_what_a_reader_must_know(results):
+    plan, out = results
+    tables.write_tables(plan.block("tables"), out)
+    page = out.read_text()
+    for heading in ("## Benchmark", "## Cross-dataset", "## Inference speed", "## What was run"):
+        assert heading in page
+    assert "*predict the mean*" in page
+    assert "resnet18 + KD" in page
+    assert "4.97" in page
+    assert page.index("real") < page.index("4.97"), "published figures are marked before they appear"
+    assert "5.00 ± 0.71" in page
+    assert "1.00 M" in page
+    assert plan.source("train", model="resnet18", method="kd") in page
+
+
+def test_same_inputs_same_bytes(results):
+    plan, out = results
+    tables.write_tables(plan.block("tables"), out)
+    before = {path: path.read_bytes() for path in [out, *(out.parent / "tables").iterdir()]}
+    tables.write_tables(plan.block("tables"), out)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_damaged_prediction_is_named(results):
+    plan, out = results
+    job = next(job for job in plan.table_jobs() if job.stage == "predict")
+    with open(plan.outputs(job)[0], "a") as file:
+        file.write("s,0.1,nan,0.1,0.1\n")
+    with pytest.raises(UserError, match=plan.outputs(job)[0]):
+        tables.write_tables(plan.block("tables"), out)
+    assert not out.exists()
+
+
+OFFSET_PX = {"none": 100.0, "base": 10.0, "small": 12.0, "small_scratch": 15.0}
+
+
+@pytest.fixture
+def near_eye_results(repository, tmp_path):
+    """Gaze points that are off to the right by a known distance: offset + 2 * seed + subject, and 4 px more in one of
+    three images."""
+    raw = config.read(repository / "config.yaml")
+    raw["benchmark"] = {**raw["benchmark"], "datasets": ["near-eye-drawn"], "models": ["itracker4"], "seeds": [0, 1]}
+    raw["benchmark"]["folds"] = {}
+    plan = Plan(config.load(raw))
+    plan.root = str(tmp_path / "results")
+    for job in plan.table_jobs():
+        names = dict(job.wildcards)
+        if job.stage == "profile":
+            rows = [{"runtime": "eager", "batch": b, "images_per_second": 50.0, "latency_ms": 20.0 * b} for b in (8, 1)]
+            size = {"model": {}, "params": 500_000, "first_fc_params": 160_000, "macs": 270_000_000, "rows": rows}
+            write_json(plan.outputs(job)[0], {"sizes": {"run": size}, "threads": 2, "machine": {"cpu": "a cpu"}})
+            continue
+        offset = OFFSET_PX[names.get("method", "none")] + 2 * int(names["seed"])
+        points = [(f"test-0{n}", 600.0 + i, 400.0, offset + n + 4 * (i == 2)) for n in (1, 2) for i in range(3)]
+        frame = pd.DataFrame(points, columns=["subject", "x", "y", "off"])
+        frame = frame.assign(x_pred=frame.x + frame.off, y_pred=frame.y).drop(columns="off")
+        Path(plan.outputs(job)[0]).parent.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(plan.outputs(job)[0], index=False)
+    for method in ("base", "small", "small_scratch"):
+        folder = Path(paths.run_folder(plan.root, "near-eye-drawn", "itracker4", method, 0, 0))
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"x" * 2048)
+    for job in plan.explain_jobs():
+        folder = Path(plan.outputs(job)[0]).parent
+        sanity = {"verdict": "the maps of every method change"}
+        write_json(folder / "explain.json", {"heat maps": {"sanity": sanity}})
+        write_json(folder / "width.json", {"low_rank": 6, "dropped": 12, "full_error_px": 11.5})
+        write_json(folder / "dimension.json", {"estimates": {"active_subspace_99": 3, "pca_99": 20}})
+    for job in plan.seed_jobs():
+        path = Path(plan.outputs(job)[0])
+        path.parent.mkdir(parents=True)
+        path.write_text("importance,a,b,spectrum\ntaylor,x,y,0.75\n")
+    return plan, tmp_path / "results" / "tables.md"
+
+
+def test_near_eye_numbers_against_a_closed_form(near_eye_results):
+    plan, out = near_eye_results
+    tables.write_tables(plan.block("tables"), out)
+    assert {path.name for path in (out.parent / "tables").iterdir()} == {f"{n}.csv" for n in paths.TABLES["point"]}
+    networks = pd.read_csv(out.parent / "tables/near_eye.csv", keep_default_na=False, na_values=[""])
+    small = row(networks, method="small")
+    # Subjects 1 and 2, seeds 0 and 2 px more, a third of the images 4 px more.
+    assert small.error_px == pytest.approx(12 + 1.5 + 1 + 4 / 3, abs=1e-3)
+    assert small.median_px == pytest.approx(
+        np.median([12 + n + 2 * s + 4 * i for n in (1, 2) for s in (0, 1) for i in (0, 0, 1)])
+    )
+    assert small.seed_std_px == pytest.approx(np.sqrt(2), abs=1e-3)
+    assert (small.file_kb, small.latency_ms, small.first_fc_params) == (2.0, 20.0, 160_000)
+    mean = row(networks, model="mean")
+    assert mean.error_px == pytest.approx(100 + 1.5 + 4 / 3, abs=1e-3)
+    assert np.isnan(mean.params)
+    subjects = pd.read_csv(out.parent / "tables/near_eye_subjects.csv")
+    assert row(subjects, method="base", subject="test-02").error_px == pytest.approx(10 + 2 + 1 + 4 / 3, abs=1e-3)
+    pairs = pd.read_csv(out.parent / "tables/near_eye_comparisons.csv")
+    base = 10 + 1.5 + 1 + 4 / 3
+    assert row(pairs, method="small", baseline="base").difference_percent == pytest.approx(100 * 2 / base, abs=1e-3)
+    against = row(pairs, method="small", baseline="small_scratch").difference_percent
+    assert against == pytest.approx(100 * -3 / (base + 5), abs=1e-3)
+
+
+def test_the_near_eye_page_shows_what_the_explanation_says(near_eye_results):
+    plan, out = near_eye_results
+    tables.write_tables(plan.block("tables"), out)
+    page = out.read_text()
+    for text in ("| itracker4 + small ", "| *predict the mean* ", "500.00 k", "160.00 k", "0.750"):
+        assert text in page
+    lines = [line for line in page.splitlines() if line.startswith("| itracker4, seed 1")]
+    assert [cell.strip() for cell in lines[0].split("|")[2:5]] == ["6", "12", "11.50"]
+    assert "the maps of every method change" in page
+    for link in ("width.png", "heatmaps.png"):
+        assert f"explain/near-eye-drawn/itracker4/base/fold0/seed0/{link}" in page
+
+
+def test_a_point_network_of_ones_own_has_no_first_layer_to_count(near_eye_results):
+    plan, out = near_eye_results
+    for job in plan.table_jobs():
+        if job.stage == "profile":
+            path = Path(plan.outputs(job)[0])
+            path.write_text(path.read_text().replace("first_fc_params", "other"))
+    tables.write_tables(plan.block("tables"), out)
+    networks = pd.read_csv(out.parent / "tables/near_eye.csv", keep_default_na=False, na_values=[""])
+    assert networks.first_fc_params.isna().all()
+    assert row(networks, method="base").params == 500_000
+
+
+PRUNED_DEG = {"base": 4.0, "half": 3.8, "half_scratch": 4.4, "half_scratch_kd": 4.2}
+EXPORTED = [("eager", "fp32", 0.0), ("onnxruntime", "fp32", 0.0), ("onnxruntime", "int8", 0.04)]
+
+
+@pytest.fixture
+def pruned(repository, tmp_path):
+    """A network, what is left of it, and both twins, on two folds of two subjects; int8 costs 0.04 degrees."""
+    raw = config.read(repository / "config.yaml")
+    raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "methods": list(PRUNED_DEG)}
+    raw["benchmark"] |= {"folds": {"columbia-drawn": [0, 1]}, "deploy": ["resnet18/base", "resnet18/half"]}
+    plan = Plan(config.load(raw))
+    plan.root = str(tmp_path / "results")
+    for job in plan.table_jobs() + plan.deploy_jobs():
+        wildcards, path = dict(job.wildcards), plan.outputs(job)[0]
+        cost = {"params": 4000, "macs": 8000} if wildcards.get("method") == "base" else {"params": 1000, "macs": 4000}
+        match job.stage:
+            case "profile":
+                row = {"runtime": "eager", "batch": 1, "images_per_second": 50.0, "latency_ms": 20.0}
+                sizes = {name: {**cost, "rows": [row]} for name in ("run", "paper")}
+                full = wildcards["method"] == "base"
+                machine = {"threads": 2, "machine": {"cpu": "a cpu", "cores": 2}}
+                write_json(path, {"sizes": sizes if full else {"run": sizes["run"]}, **machine})
+            case "speed":
+                write_speed(Path(path))
+            case "export_errors":
+                errors = [PRUNED_DEG[wildcards["method"]] + int(wildcards["fold"]) + number for number in (0, 1)]
+                names = [f"{wildcards['fold']}{number}" for number in (0, 1)]
+                rows = [(r, p, n, e + more) for r, p, more in EXPORTED for n, e in zip(names, errors, strict=True)]
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                pd.DataFrame(rows, columns=["runtime", "precision", "subject", "error"]).to_csv(path, index=False)
+            case _:
+                OFFSET_DEG.update({("resnet18", name): value for name, value in PRUNED_DEG.items()})
+                write_predictions(path, wildcards)
+    return plan, tmp_path / "results" / "tables.md"
+
+
+def write_speed(path: Path) -> None:
+    facts = {"params": 1, "macs": 2, "bytes": 3_000_000, "units": "deg", "latency_ms_p95": 2.0, "threads": 2}
+    rows = [{"network": "reference", "runtime": "eager", "precision": "fp32", "batch": 1, **facts}]
+    for network in ("resnet18/base", "resnet18/half"):
+        for runtime, precision, _ in EXPORTED:
+            for batch in (1, 8):
+                names = {"network": network, "runtime": runtime, "precision": precision, "batch": batch}
+                rows.append({**names, **facts, "latency_ms": 1.0, "images_per_second": 100.0 * batch, "ratio": 9.0})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(path, index=False)
+    reference = {"arch": "resnet18", "width": 1.0, "input": [1, 224, 224]}
+    write_json(path.with_suffix(".json"), {"threads": 2, "machine": {"cpu": "a cpu"}, "reference": reference})
+
+
+def test_pruned_networks_beside_the_full_one_and_their_twins(pruned):
+    plan, out = pruned
+    tables.write_tables(plan.block("tables"), out)
+    frame = pd.read_csv(out.parent / "tables/compression.csv")
+    assert list(frame.role) == ["full", "scratch", "scratch_kd"]
+    # Subjects of fold 0 are 0 and 1 degrees beside the offset, those of fold 1 are 1 and 2; the seed takes 0.5 off.
+    expected = {name: degrees + 1 - 0.5 for name, degrees in PRUNED_DEG.items()}
+    assert frame.error_deg.to_numpy() == pytest.approx(expected["half"], abs=1e-3)
+    for line in frame.itertuples():
+        assert line.against_deg == pytest.approx(expected[line.against], abs=1e-3)
+        change = 100 * (expected["half"] / expected[line.against] - 1)
+        assert [line.change_percent, line.low_percent, line.high_percent] == pytest.approx([change] * 3, abs=0.02)
+    text = out.read_text()
+    first, second, _ = [line for line in text.splitlines() if line.startswith("| resnet18 + half | columbia")][-3:]
+    cells = [
+        "1.00 k",
+        "4.00 k",
+        "4.30",
+        "base: the full network, 6 epochs",
+        "4.0×",
+        "2.0×",
+        "4.50",
+        "-4.4 [-4.4, -4.4]",
+    ]
+    assert [cell.strip() for cell in first.split("|")][3:-1] == cells
+    assert "half_scratch: from scratch, 6 epochs" in second
+    assert len(pd.read_csv(out.parent / "tables/efficiency.csv")) == 1  # no published size of a pruned network
+
+
+def test_exported_networks_are_told_by_what_their_files_predict(pruned):
+    plan, out = pruned
+    tables.write_tables(plan.block("tables"), out)
+    frame = pd.read_csv(out.parent / "tables/deployed.csv")
+    assert len(frame) == 2 * 3 * 2  # networks, variants, batches
+    int8 = frame[(frame.method == "half") & (frame.precision == "int8")].iloc[0]
+    assert (int8.error, int8.n_subjects) == (pytest.approx(4.84), 4)
+    own, total = 100 * 0.04 / 4.8, 100 * (4.84 / 5.0 - 1)
+    assert [int8.change_percent, int8.low_percent, int8.high_percent] == pytest.approx([own] * 3, abs=1e-3)
+    changes = [int8.total_change_percent, int8.total_low_percent, int8.total_high_percent]
+    assert changes == pytest.approx([total] * 3, abs=1e-3)
+    assert (out.parent / "figures/pareto/columbia-drawn.png").read_bytes()[:4] == b"\x89PNG"
+    assert "| resnet18 + half | ONNX Runtime, int8 |" in out.read_text()
+
+
+def test_damaged_errors_of_an_exported_network(pruned):
+    plan, out = pruned
+    path = Path(paths.deployed_errors(plan.root, "columbia-drawn", "resnet18", "half", 1, 0))
+    path.write_text("runtime,subject\n")
+    with pytest.raises(UserError, match=r"seed0\.csv: cannot be read"):
+        tables.write_tables(plan.block("tables"), out)

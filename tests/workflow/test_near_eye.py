@@ -1,0 +1,83 @@
+"""The near-eye branch of the real workflow at its smallest: trained, explained, shrunk by what the explanation says."""
+
+import json
+
+import pandas as pd
+import pytest
+from safetensors import safe_open
+
+from tests.workflow.test_workflow import copy_source, snakemake, would_run
+
+pytestmark = pytest.mark.workflow
+
+TINY = """
+run: ""
+benchmark:
+  datasets: [near-eye-drawn]
+  models: [itracker4]
+  seeds: [0, 1]
+datasets:
+  near-eye-drawn:
+    subjects: 4
+    source: {drawn: {images: 6, scale: 0.25}}
+    patch: {height: 144, width: 180}
+    training: {epochs: 1, batch_size: 8}
+explain: {samples: 1, trees: 5, widths: [2, 8, 128]}
+methods:
+  small: {training: {epochs: 1}}
+profiling: {batches: [1], seconds: 0.05}
+statistics: {resamples: 1000}
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(repository, tmp_path_factory):
+    folder = copy_source(repository, tmp_path_factory.mktemp("near-eye"))
+    (folder / "tiny.yaml").write_text(TINY)
+    done = snakemake(folder, "--", "results/tables.md")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def spec(folder, method, seed=0):
+    weights = folder / f"results/runs/near-eye-drawn/itracker4/{method}/fold0/seed{seed}/model.safetensors"
+    with safe_open(weights, framework="np") as file:
+        return json.loads(file.metadata()["gazepipe"])["model"]
+
+
+def test_the_small_network_is_the_one_that_the_explanation_recommends(finished):
+    explained = finished / "results/explain/near-eye-drawn/itracker4/base/fold0"
+    for seed in (0, 1):
+        recommended = json.loads((explained / f"seed{seed}/width.json").read_text())
+        options = spec(finished, "small", seed)["options"]
+        assert options["rank"] == recommended["low_rank"]
+        assert [len(kept) for kept in options["towers"][0]] != [32, 64, 32, 16, 8]
+        assert spec(finished, "small_scratch", seed) == spec(finished, "small", seed)
+    assert "rank" not in spec(finished, "base")["options"]
+
+
+def test_tables_tell_cost_and_error_of_each_network(finished):
+    table = pd.read_csv(finished / "results/tables/near_eye.csv", keep_default_na=False, na_values=[""])
+    table = table.set_index("method")
+    assert list(table.index) == ["none", "base", "small", "small_scratch"]
+    assert table.error_px.between(1, 2000).all()
+    assert table.params["base"] > 2 * table.params["small"]
+    assert table.params["small"] == table.params["small_scratch"]
+    assert table.macs["base"] > 1.5 * table.macs["small"]
+    # 4 towers of 8 channels at 2 x 1 places, and one bias for all.
+    assert table.first_fc_params["base"] == 4 * 16 * 128 + 128
+    page = (finished / "results/tables.md").read_text()
+    assert "| itracker4 + small_scratch |" in page
+
+
+def test_figures_and_tables_of_the_explanation_are_there(finished):
+    folder = finished / "results/explain/near-eye-drawn/itracker4/base/fold0"
+    for name in ("heatmaps", "sanity", "importance", "sweep", "dimension", "width", "stability"):
+        assert (folder / f"seed1/{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    importance = pd.read_csv(folder / "seed0/importance.csv")
+    assert len(importance) == 128
+    assert (folder / "seeds/runs.png").exists()
+
+
+def test_nothing_runs_twice(finished):
+    assert would_run(finished) == {}
