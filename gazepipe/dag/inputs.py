@@ -1,0 +1,130 @@
+"""What each stage reads: the one list of edges, (plan, wildcards) -> name -> files; and what it loads by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gazepipe.dag import runs
+from gazepipe.dag.stage import Files, made
+from gazepipe.dag.stages import BUNDLE
+
+if TYPE_CHECKING:
+    from gazepipe.dag.plan import Plan
+
+
+def raw(plan: Plan, dataset: str, part: str = "") -> Files:
+    """The raw data set."""
+    return {"receipt": made("fetch", "receipt", dataset=dataset)}
+
+
+def parts(plan: Plan, dataset: str) -> Files:
+    """Every part of the store."""
+    return {"parts": [made("prepare_part", "part", dataset=dataset, part=part) for part in plan.parts(dataset)]}
+
+
+def store(plan: Plan, dataset: str) -> Files:
+    """The data set's store."""
+    return {"store": made("prepare", "store", dataset=dataset)}
+
+
+def data(plan: Plan, dataset: str) -> Files:
+    """The data set's store and split."""
+    return {**store(plan, dataset), "split": made("split", "split", dataset=dataset)}
+
+
+def sheet(plan: Plan, dataset: str) -> Files:
+    """The raw data set and its store."""
+    return {**raw(plan, dataset), **store(plan, dataset)}
+
+
+def training(plan: Plan, dataset: str, **names: str) -> Files:
+    """Store and split; where a run has them, weights of parent, shape and teacher, and the width for a shrunk network."""
+    run = {"dataset": dataset, **names}
+    files = data(plan, dataset)
+    for link, other in runs.linked(plan.config, **run).items():
+        files[link] = made("train", "weights", **other)
+    explained = runs.explained_for(plan.config, **run)
+    return {**files, "width": made("explain", "width", **explained)} if explained else files
+
+
+def trained(plan: Plan, dataset: str, **names: str) -> Files:
+    """A run's weights, and the data that it was trained on."""
+    return {"weights": made("train", "weights", dataset=dataset, **names), **data(plan, dataset)}
+
+
+def tested(plan: Plan, test: str, **run: str) -> Files:
+    """A run's weights and split, and the store of the data set that it is tested on."""
+    return {**trained(plan, **run), "store": made("prepare", "store", dataset=test)}
+
+
+def mean(plan: Plan, dataset: str, fold: str, seed: str, test: str) -> Files:
+    """The store and split that the mean is taken of, and the store that it is tested on."""
+    return {
+        "train_store": made("prepare", "store", dataset=dataset),
+        "split": made("split", "split", dataset=dataset),
+        "store": made("prepare", "store", dataset=test),
+    }
+
+
+def shape(plan: Plan, model: str, method: str) -> Files:
+    """The weights that tell a network's shape, where the configuration does not."""
+    run = runs.shaped(plan.config, model, method)
+    return {"weights": made("train", "weights", **run)} if run else {}
+
+
+def explanations(plan: Plan, **network: str) -> Files:
+    """The explanations of a network's seeds."""
+    explained = [{**network, "seed": str(seed)} for seed in plan.config.benchmark.seeds]
+    return {
+        "explanations": [made("explain", "summary", **run) for run in explained],
+        "beside": [made("explain", name, **run) for run in explained for name in ("importance", "dimension")],
+    }
+
+
+def exported(plan: Plan, **run: str) -> Files:
+    """A run with its predictions of its own test subjects."""
+    return {**trained(plan, **run), "predictions": made("predict", "predictions", test=run["dataset"], **run)}
+
+
+def bundle(plan: Plan, dataset: str, model: str, method: str) -> Files:
+    """The run that a bundle holds."""
+    return exported(plan, **runs.first(plan.config, dataset, model, method))
+
+
+def timed(plan: Plan, dataset: str) -> Files:
+    """A data set's bundles, and the weights that they were made from."""
+    names = [{"dataset": dataset, "model": m, "method": n} for m, n in runs.deployed(plan.config, dataset)]
+    first, *others = BUNDLE
+    return {
+        "bundles": [made("export", first, **each) for each in names],
+        "beside": [made("export", other, **each) for each in names for other in others],
+        "weights": [made("train", "weights", **runs.first(plan.config, **each)) for each in names],
+    }
+
+
+
+
+# ---- modules that are loaded by name
+
+
+def network(plan: Plan, model: str, **_: str) -> tuple[str, ...]:
+    """The network's module."""
+    return (plan.network_module(model),)
+
+
+def network_and_kinds(plan: Plan, model: str, method: str, **_: str) -> tuple[str, ...]:
+    """The network's module and those of what its method does."""
+    return (plan.network_module(model), *plan.kind_modules(method))
+
+
+def networks(plan: Plan, dataset: str) -> tuple[str, ...]:
+    """The modules of a data set's exported networks."""
+    return tuple(dict.fromkeys(plan.network_module(model) for model, _ in runs.deployed(plan.config, dataset)))
+
+
+def origin(plan: Plan, dataset: str) -> tuple[str, ...]:
+    """What a drawn set is made by. How a file was loaded decides nothing: its checksum is compared."""
+    drawn = plan.config.datasets[dataset].source.drawn is not None
+    return ("gazepipe.drawn.draw",) if drawn else ("gazepipe.datasets.fetch.archive",)
+
+

@@ -1,0 +1,57 @@
+"""Where files are, for commands that start from a file or a name instead of a job."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gazepipe.dag.stage import filled, matching, places
+from gazepipe.dag.stages import STAGES
+
+WEIGHTS = STAGES["train"].outputs["weights"]
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """What a data set leaves: its native folder, the receipt of that, store, rejected images and contact sheet."""
+
+    raw: Path
+    receipt: Path
+    store: Path
+    rejected: Path
+    sheet: Path
+
+
+def data_files(run: str, dataset: str) -> DataFiles:
+    """The files of a data set in the run of this name ("": the default run), relative to the project."""
+    known = {**places(run), "dataset": dataset}
+
+    def path(stage: str, output: str) -> Path:
+        return Path(filled(STAGES[stage].outputs[output], known))
+
+    return DataFiles(
+        raw=Path(places(run)["raw"]) / dataset,
+        receipt=path("fetch", "receipt"),
+        store=path("prepare", "store"),
+        rejected=path("prepare", "rejected"),
+        sheet=path("sheet", "sheet"),
+    )
+
+
+def weights_of_run(run: Path) -> Path:
+    """The weights file of a run, which is named by its folder or by that file itself."""
+    name = Path(WEIGHTS).name
+    return run if run.suffix == Path(name).suffix else run / name
+
+
+def data_of_run(weights: Path) -> tuple[Path, Path] | None:
+    """Store and receipt of the data set of a run, by its weights; None where these are in no folder of results."""
+    weights = weights.absolute()
+    for root in weights.parents:
+        run = "" if root.name == "results" else root.name
+        project = root.parents[0] if not run else root.parents[1] if len(root.parents) > 1 else root
+        if root != project / places(run)["results"]:
+            continue
+        found = matching(WEIGHTS.replace("{results}/", ""), weights.relative_to(root).as_posix())
+        if found:
+            files = data_files(run, found["dataset"])
+            return project / files.store, project / files.receipt
+    return None

@@ -1,0 +1,113 @@
+"""What the stage `tables` reads and writes: it depends on what the run is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gazepipe.config import select
+from gazepipe.dag import runs
+from gazepipe.dag.stage import File, Files, made
+from gazepipe.report.settings import TABLES
+
+if TYPE_CHECKING:
+    from gazepipe.dag.plan import Plan
+
+def inputs(plan: Plan) -> Files:
+    """Everything that a table, a sentence or a size on the page comes from."""
+    return {
+        "predictions": predictions(plan),
+        "profiles": profiles(plan),
+        "explanations": [
+            made("explain", name, **run) for run in _explained(plan) for name in ("summary", "width", "dimension")
+        ],
+        "agreements": agreements(plan),
+        "deployed": _deployed(plan),
+        "weights": _measured(plan),
+        "sheets": [made("sheet", "sheet", dataset=dataset) for dataset in plan.config.benchmark.datasets],
+    }
+
+
+def predictions(plan: Plan) -> list[File]:
+    """The predictions of every selected run, and of the mean, for its own and the other data sets of its task."""
+    config, files = plan.config, []
+    for dataset in config.benchmark.datasets:
+        tests = select.selected_with(config, dataset)
+        trained = [
+            run
+            for model, method in select.networks_for(config, dataset)
+            for run in runs.of_network(config, dataset, model, method)
+        ]
+        for test in tests:
+            for fold in select.folds(config, dataset):
+                files.append(made("predict_mean", "predictions", dataset=dataset, fold=fold, seed=0, test=test))
+            files += [made("predict", "predictions", test=test, **run) for run in trained]
+    return files
+
+
+def profiles(plan: Plan) -> list[File]:
+    """One profile for each shape of each selected model."""
+    shapes = dict.fromkeys(
+        (model, runs.shape_maker(plan.config, method)) for model, method in runs.networks(plan.config)
+    )
+    return [made("profile", "profile", model=model, method=method) for model, method in shapes]
+
+
+def agreements(plan: Plan) -> list[File]:
+    """How far explanations agree over seeds, of every explained network; none with a single seed."""
+    if len(plan.config.benchmark.seeds) == 1:
+        return []
+    networks = [{name: value for name, value in run.items() if name != "seed"} for run in _explained(plan)]
+    return list(dict.fromkeys(made("explain_seeds", "agreement", **network) for network in networks))
+
+
+def outputs(plan: Plan) -> dict[str, str]:
+    """The page first, the CSV files of the run's topics, figures, checksums of all results."""
+    from gazepipe.dag import runs
+    names = [name for topic, names in TABLES.items() if topic in topics(plan) for name in names]
+    pareto = {
+        f"pareto{number}": f"{{results}}/figures/pareto/{dataset}.png"
+        for number, dataset in enumerate(runs.deployed_datasets(plan.config))
+    }
+    return {
+        "page": "{results}/tables.md",
+        **{name: f"{{results}}/tables/{name}.csv" for name in names},
+        **pareto,
+        "checksums": "{results}/manifest.json",
+    }
+
+
+def topics(plan: Plan) -> set[str]:
+    """What a run's tables are about: the tasks of its data sets, `structural` pruning, and what it exports (`deploy`)."""
+    config = plan.config
+    tasks = {config.datasets[name].task for name in config.benchmark.datasets}
+    pruned = any(
+        config.methods[method].structural
+        for model, method in runs.networks(config)
+        if select.task_of(config.models[model]) == "angles"
+    )
+    exported = runs.deployed_datasets(config)
+    return tasks | ({"structural"} if pruned else set()) | ({"deploy"} if exported else set())
+
+
+def _explained(plan: Plan) -> list[dict[str, str]]:
+    return runs.explained(plan.config)
+
+
+def _deployed(plan: Plan) -> list[File]:
+    files = []
+    for dataset in runs.deployed_datasets(plan.config):
+        files += [made("speed", name, dataset=dataset) for name in ("speed", "machine")]
+        for model, method in runs.deployed(plan.config, dataset):
+            tested = runs.of_network(plan.config, dataset, model, method)
+            files += [made("export_errors", "errors", **run) for run in tested]
+    return files
+
+
+def _measured(plan: Plan) -> list[File]:
+    """The weights whose size is in the near-eye table."""
+    return [
+        made("train", "weights", **runs.first(plan.config, dataset, model, method))
+        for dataset in plan.config.benchmark.datasets
+        if plan.config.datasets[dataset].task == "point"
+        for model, method in select.networks_for(plan.config, dataset)
+    ]
