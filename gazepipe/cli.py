@@ -435,8 +435,9 @@ def _video(args: argparse.Namespace) -> None:
 def _data(args: argparse.Namespace) -> None:
     """list the catalogue's data sets, show one, or check it for problems; writes nothing"""
     from gazepipe.config import catalogue
+    from gazepipe.config.load import load_files
 
-    config = catalogue.load(args.configfile)
+    config = load_files(args.configfile)
     if args.action == "list":
         print(catalogue.listing(config))
         return

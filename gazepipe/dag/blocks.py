@@ -1,7 +1,7 @@
 """What each stage reads of the configuration, and nothing else: see `gazepipe.dag.plan`."""
 
-from gazepipe.config import load as configuration
-from gazepipe.config.load import Config
+from gazepipe.config import select
+from gazepipe.config.schema import Config
 from gazepipe.dag import paths
 from gazepipe.errors import UserError
 
@@ -50,7 +50,7 @@ class Blocks:
         return {"manifest": entry.manifest.model_dump(exclude_none=True)} if entry.manifest else {}
 
     def _patch(self, dataset: str) -> dict:
-        return configuration.patch_of(self.config, dataset).model_dump()
+        return select.patch_of(self.config, dataset).model_dump()
 
     def _block_prepare(self, dataset: str) -> dict:
         entry = self.config.datasets[dataset]
@@ -69,8 +69,8 @@ class Blocks:
         return {
             "model": self._spec(model, dataset),
             "training": {
-                **configuration.training_of(self.config, dataset, model, method).model_dump(),
-                "augmentation": configuration.augmentation_of(self.config, dataset).model_dump(),
+                **select.training_of(self.config, dataset, model, method).model_dump(),
+                "augmentation": select.augmentation_of(self.config, dataset).model_dump(),
             },
             "kd": node.kd.model_dump() if node.kd else None,
             "rebirth": node.rebirth.model_dump() if node.rebirth else None,
@@ -97,7 +97,7 @@ class Blocks:
         dataset = self._dataset_for(model)
         spec = self._spec(model, dataset)
         sizes = {"run": spec}
-        if configuration.task_of(self.config.models[model]) == "angles":
+        if select.task_of(self.config.models[model]) == "angles":
             # The paper's size is that of the published network: full width.
             sizes["paper"] = {**spec, "width": 1.0, "input": list(PAPER_INPUT)}
         return {"sizes": sizes, **self.config.profiling.model_dump()}
@@ -148,17 +148,17 @@ class Blocks:
         }
 
     def _spec(self, model: str, dataset: str) -> dict:
-        entry, patch = self.config.models[model], configuration.patch_of(self.config, dataset)
+        entry, patch = self.config.models[model], select.patch_of(self.config, dataset)
         return {
             "arch": entry.arch,
             "width": entry.width,
-            "input": configuration.input_shape(patch),
+            "input": select.input_shape(patch),
             "options": entry.options,
         }
 
     def _datasets_for(self, model: str) -> list[str]:
         """The selected data sets that a model is trained on."""
-        task = configuration.task_of(self.config.models[model])
+        task = select.task_of(self.config.models[model])
         return [name for name in self.config.benchmark.datasets if self.config.datasets[name].task == task]
 
     def _dataset_for(self, model: str) -> str:
@@ -181,15 +181,15 @@ class Blocks:
         if not self.config.methods[self.network_of(method)].makes_a_shape:
             return None
         dataset = self._dataset_for(model)
-        fold, seed = configuration.folds(self.config, dataset)[0], self.config.benchmark.seeds[0]
+        fold, seed = select.folds(self.config, dataset)[0], self.config.benchmark.seeds[0]
         return {"dataset": dataset, "model": model, "method": method, "fold": str(fold), "seed": str(seed)}
 
     def deployed_run(self, dataset: str, model: str, method: str) -> dict[str, str]:
         """Wildcards of the run that a bundle holds: the first of the folds and seeds."""
-        fold, seed = configuration.folds(self.config, dataset)[0], self.config.benchmark.seeds[0]
+        fold, seed = select.folds(self.config, dataset)[0], self.config.benchmark.seeds[0]
         return {"dataset": dataset, "model": model, "method": method, "fold": str(fold), "seed": str(seed)}
 
     def deployed(self, dataset: str) -> list[tuple[str, str]]:
         """The (model, method) pairs that are exported and timed on a data set, in the order of the configuration."""
-        selected = {"/".join(pair): pair for pair in configuration.networks_for(self.config, dataset)}
+        selected = {"/".join(pair): pair for pair in select.networks_for(self.config, dataset)}
         return [selected[name] for name in self.config.benchmark.deploy if name in selected]

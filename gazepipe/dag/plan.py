@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from gazepipe.config import load as configuration
-from gazepipe.config.load import Config
+from gazepipe.config import select
+from gazepipe.config.schema import Config
 from gazepipe.dag import paths
 from gazepipe.dag.blocks import Blocks
 from gazepipe.errors import UserError
@@ -127,25 +127,25 @@ class Plan(Blocks):
             "drawn": entry.source.drawn is not None,
             "task": entry.task,
             "patch": self._patch(name),
-            "tests": configuration.selected_with(self.config, name),
+            "tests": select.selected_with(self.config, name),
             "subjects": entry.subjects,
             "unit": entry.split.by,
             "protocol": entry.split.protocol,
             "validation": entry.split.validation,
-            "fold_count": len(configuration.fold_numbers(entry)),
-            "folds": configuration.folds(self.config, name),
+            "fold_count": len(select.fold_numbers(entry)),
+            "folds": select.folds(self.config, name),
         }
 
     def _model_summary(self, name: str) -> dict:
         entry = self.config.models[name]
-        return {"arch": entry.arch, "width": entry.width, "task": configuration.task_of(entry)}
+        return {"arch": entry.arch, "width": entry.width, "task": select.task_of(entry)}
 
     def _selected_methods(self) -> list[str]:
         return list(dict.fromkeys(method for _, method in self._networks()))
 
     def _networks(self) -> list[tuple[str, str]]:
         """The selected (model, method) pairs that some selected data set is for."""
-        return [pair for pair in configuration.networks(self.config) if self._datasets_for(pair[0])]
+        return [pair for pair in select.networks(self.config) if self._datasets_for(pair[0])]
 
     def _method_summary(self, name: str) -> dict:
         node = self.config.methods[name]
@@ -158,8 +158,7 @@ class Plan(Blocks):
             return [node.rebirth.generations * node.rebirth.epochs]
         between = (node.structural.steps - 1) * node.structural.epochs if node.structural else 0
         epochs = (
-            between + configuration.training_of(self.config, name, model, method).epochs
-            for name in self._datasets_for(model)
+            between + select.training_of(self.config, name, model, method).epochs for name in self._datasets_for(model)
         )
         return list(dict.fromkeys(epochs))
 
@@ -260,7 +259,7 @@ class Plan(Blocks):
         for link in ("parent", "shape"):
             if getattr(node, link):
                 linked[link] = {**common, "model": model, "method": getattr(node, link)}
-        teacher = configuration.teacher_of(self.config, model, method)
+        teacher = select.teacher_of(self.config, model, method)
         if teacher:
             linked["teacher"] = {**common, "model": teacher[0], "method": teacher[1]}
         return linked
@@ -279,7 +278,7 @@ class Plan(Blocks):
             runs = [
                 Job.of("export_errors", dataset=dataset, model=model, method=method, fold=fold, seed=seed)
                 for model, method in self.deployed(dataset)
-                for fold in configuration.folds(self.config, dataset)
+                for fold in select.folds(self.config, dataset)
                 for seed in chosen.seeds
             ]
             jobs += [Job.of("speed", dataset=dataset), *runs] if runs else []
@@ -288,16 +287,16 @@ class Plan(Blocks):
     def table_jobs(self) -> list[Job]:
         """Every prediction and profile that the tables read."""
         chosen = self.config.benchmark
-        pairs = [pair for dataset in chosen.datasets for pair in configuration.networks_for(self.config, dataset)]
+        pairs = [pair for dataset in chosen.datasets for pair in select.networks_for(self.config, dataset)]
         profiles = dict.fromkeys((model, self.network_of(method)) for model, method in pairs)
         jobs = [Job.of("profile", model=model, method=method) for model, method in profiles]
         for dataset in chosen.datasets:
-            for fold in configuration.folds(self.config, dataset):
-                for test in configuration.selected_with(self.config, dataset):
+            for fold in select.folds(self.config, dataset):
+                for test in select.selected_with(self.config, dataset):
                     jobs.append(Job.of("predict_mean", dataset=dataset, fold=fold, seed=0, test=test))
                     jobs += [
                         Job.of("predict", dataset=dataset, model=m, method=n, fold=fold, seed=seed, test=test)
-                        for m, n in configuration.networks_for(self.config, dataset)
+                        for m, n in select.networks_for(self.config, dataset)
                         for seed in chosen.seeds
                     ]
         return jobs
@@ -309,9 +308,9 @@ class Plan(Blocks):
             Job.of("explain", dataset=dataset, model=model, method=method, fold=fold, seed=seed)
             for dataset in chosen.datasets
             if self.config.datasets[dataset].task == "point"
-            for model, method in configuration.networks_for(self.config, dataset)
-            if self.config.models[model].arch in configuration.POINT_NETWORKS and self.shaped_run(model, method) is None
-            for fold in configuration.folds(self.config, dataset)
+            for model, method in select.networks_for(self.config, dataset)
+            if self.config.models[model].arch in select.POINT_NETWORKS and self.shaped_run(model, method) is None
+            for fold in select.folds(self.config, dataset)
             for seed in chosen.seeds
         ]
 
@@ -379,7 +378,7 @@ class Plan(Blocks):
         pruned = any(
             self.config.methods[method].structural
             for model, method in self._networks()
-            if configuration.task_of(self.config.models[model]) == "angles"
+            if select.task_of(self.config.models[model]) == "angles"
         )
         return tasks | ({"structural"} if pruned else set()) | ({"deploy"} if self._deployed_datasets() else set())
 
