@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from gazepipe.common.plotting import FAINT, INK, save, styled
 from gazepipe.config import load as configuration
+from gazepipe.config import select
 from gazepipe.dag import paths
 from gazepipe.dag.plan import Plan
 from gazepipe.training.state import DIGEST_SIZE, HEADER
@@ -129,7 +130,7 @@ def main() -> int:
     layers = (configuration.read(path) for path in (REPOSITORY / "config.yaml", args.configfile))
     plan = Plan(configuration.load(configuration.merged(*layers)))
     wildcards = {name: getattr(args, name) for name in ("dataset", "model", "method")}
-    chosen = {**wildcards, "fold": str(configuration.folds(plan.config, args.dataset)[0]), "seed": "0"}
+    chosen = {**wildcards, "fold": str(select.folds(plan.config, args.dataset)[0]), "seed": "0"}
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder, "whole"), Path(folder, "killed")
         seconds = run(command(plan, chosen, args, whole), args.save_seconds)

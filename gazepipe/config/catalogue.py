@@ -12,20 +12,18 @@ import numpy as np
 
 from gazepipe.common.files import read_json
 from gazepipe.common.progress import track
-from gazepipe.config import load as configuration
-from gazepipe.config.load import Config
+from gazepipe.config import select
+from gazepipe.config.schema import Config, Dataset
 from gazepipe.dag import paths
 from gazepipe.dag.plan import Plan
 from gazepipe.datasets.fetch.fetch import raw_folder
 from gazepipe.datasets.layouts.layout import Prepared
 from gazepipe.datasets.layouts.manifest import checked_rows
 from gazepipe.datasets.prepare import LAYOUTS, expected_subjects
-from gazepipe.datasets.settings import EYE_LAYOUTS, Dataset, Patch
+from gazepipe.datasets.settings import EYE_LAYOUTS, Patch
 from gazepipe.datasets.store import Store, open_store
 from gazepipe.errors import UserError
 from gazepipe.geometry import EYE_HEIGHT_PX, EYE_WIDTH_PX
-
-load, merged = configuration.load_files, configuration.merged
 
 BINS, BAR_WIDTH = 12, 40
 SHOWN_FAULTS = 20
@@ -60,7 +58,7 @@ def details(config: Config, name: str) -> str:
         "licence": _licence(entry),
         **_url_facts(entry),
         "subjects": entry.subjects,
-        "folds": f"{len(configuration.fold_numbers(entry))}, {entry.split.protocol} by {entry.split.by}",
+        "folds": f"{len(select.fold_numbers(entry))}, {entry.split.protocol} by {entry.split.by}",
         "size": _size(config, name),
         "where": _place(config, name),
         "state": _state(config, name),

@@ -5,7 +5,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from gazepipe.config.load import Config, Training
+from gazepipe.config.schema import Config
+from gazepipe.training.settings import Training
 
 HEAD = """# Configuration
 

@@ -2,7 +2,7 @@
 
 import os
 
-from gazepipe.config import load as configuration
+from gazepipe.config import select
 from gazepipe.dag import paths
 from gazepipe.dag.plan import Job, Plan
 
@@ -21,7 +21,7 @@ def settle_times(plan: Plan) -> None:
     settled: dict[Job, int] = {}
     _settle(plan, Job.of("tables"), settled)
     for dataset in plan.config.benchmark.datasets:
-        for model, method in configuration.networks_for(plan.config, dataset):
+        for model, method in select.networks_for(plan.config, dataset):
             job = Job.of("export", dataset=dataset, model=model, method=method)
             if os.path.exists(plan.outputs(job)[0]):
                 _settle(plan, job, settled)

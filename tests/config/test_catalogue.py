@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 from gazepipe import cli
 from gazepipe.config import catalogue
 from gazepipe.config import load as config
+from gazepipe.config.schema import Dataset
 from gazepipe.dag.plan import Plan
 from gazepipe.datasets.fetch.fetch import fetch
 from gazepipe.datasets.prepare import merge, prepare_part
@@ -59,7 +60,7 @@ def test_overlays_are_merged_as_snakemake_merges_them():
     overlay = {"a": {"c": {"d": [3]}, "h": None}, "e": {"x": 1}, "f": 2}
     theirs = copy.deepcopy(base)
     update_config(theirs, overlay)
-    assert catalogue.merged(base, overlay) == theirs
+    assert config.merged(base, overlay) == theirs
     assert base["a"]["c"]["d"] == [1, 2]
 
 
@@ -82,7 +83,7 @@ def test_show_before_and_after_preparation(place, capsys):
     for part in ("needed, not given", "https://example.org/terms", "Smith 2013", "https://example.org/a.zip"):
         assert part in out
     assert "snakemake --cores 2 -- results/data/loaded.h5" in out
-    plan = Plan(catalogue.load(["overlay.yaml"]))
+    plan = Plan(config.load_files(["overlay.yaml"]))
     fetch(plan.block("fetch", dataset="faces"), place / "data/raw/faces.json", 1)
     patch = plan.config.patch.model_dump()
     prepare_part("data/raw/faces", "mpiifacegaze", patch, ["p00", "p01"], 0, 1, "part.h5")
@@ -166,15 +167,15 @@ def test_what_is_not_there_is_said(place, capsys):
 
 
 def test_a_layout_that_the_patch_does_not_go_with_is_checked_with_its_own(place):
-    loaded = catalogue.load(["overlay.yaml"])
-    eyes = config.Dataset.model_validate({**OWN, "layout": "mpiigaze", "manifest": None})
+    loaded = config.load_files(["overlay.yaml"])
+    eyes = Dataset.model_validate({**OWN, "layout": "mpiigaze", "manifest": None})
     assert catalogue._patch(loaded, eyes) == {"kind": "eye", "height": 36, "width": 60}
     assert catalogue._patch(loaded, loaded.datasets["faces"])["height"] == 24
 
 
 def test_an_overlay_that_is_missing_is_named(place):
     with pytest.raises(UserError, match=r"none\.yaml: cannot be read"):
-        catalogue.load(["none.yaml"])
+        config.load_files(["none.yaml"])
 
 
 def test_gaze_points_are_counted_and_judged_in_pixels(tmp_path):
@@ -193,6 +194,6 @@ def test_gaze_points_are_counted_and_judged_in_pixels(tmp_path):
     write_store(tmp_path / "d.h5", [batch], {**attrs, "target_scale": [1280.0, 1280.0]})
     words = [(word, unit) for word, _, unit in catalogue._labels(open_store(tmp_path / "d.h5"))]
     assert words == [("gaze x", "scene pixels"), ("gaze y", "scene pixels")]
-    entry = catalogue.load([]).datasets["near-eye-drawn"]
+    entry = config.load_files([]).datasets["near-eye-drawn"]
     assert list(catalogue._label_problems(entry, target)) == ["gaze y hardly varies: 0.00 px standard deviation"]
-    assert catalogue._patch(catalogue.load([]), entry) == {"kind": "near-eye", "height": 288, "width": 360}
+    assert catalogue._patch(config.load_files([]), entry) == {"kind": "near-eye", "height": 288, "width": 360}

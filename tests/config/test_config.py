@@ -3,6 +3,7 @@ import copy
 import pytest
 
 from gazepipe.config import load as config
+from gazepipe.config import select
 from gazepipe.errors import UserError
 
 
@@ -81,22 +82,22 @@ def test_overrides_merge_model_then_method(raw):
     raw["datasets"]["mpiifacegaze-drawn"]["training"] = {"epochs": 77}
     raw["methods"]["kd"]["training"] = {"epochs": 9}
     loaded = config.load(raw)
-    merged = config.training_of(loaded, "columbia-drawn", "resnet18", "kd")
+    merged = select.training_of(loaded, "columbia-drawn", "resnet18", "kd")
     assert (merged.learning_rate, merged.epochs, merged.batch_size) == (0.5, 9, loaded.training.batch_size)
-    assert config.training_of(loaded, "mpiifacegaze-drawn", "plain", "base").epochs == 77
+    assert select.training_of(loaded, "mpiifacegaze-drawn", "plain", "base").epochs == 77
 
 
 def test_folds_default_to_all_of_the_protocol(raw):
     del raw["benchmark"]["folds"]["mpiifacegaze-drawn"]
     loaded = config.load(raw)
-    assert config.folds(loaded, "mpiifacegaze-drawn") == list(range(raw["datasets"]["mpiifacegaze-drawn"]["subjects"]))
-    assert config.folds(loaded, "columbia-drawn") == raw["benchmark"]["folds"]["columbia-drawn"]
+    assert select.folds(loaded, "mpiifacegaze-drawn") == list(range(raw["datasets"]["mpiifacegaze-drawn"]["subjects"]))
+    assert select.folds(loaded, "columbia-drawn") == raw["benchmark"]["folds"]["columbia-drawn"]
 
 
 def test_folds_without_a_subject_do_not_exist(raw):
     raw["datasets"]["columbia-drawn"]["subjects"] = 5
     raw["benchmark"]["folds"] = {}
-    assert config.folds(config.load(raw), "columbia-drawn") == [1, 2, 4]
+    assert select.folds(config.load(raw), "columbia-drawn") == [1, 2, 4]
     assert "fold 0" in refusal(raw, "benchmark/folds", {"columbia-drawn": [0]})
 
 
@@ -104,15 +105,15 @@ def test_skipped_pairs_are_left_out(raw):
     raw["benchmark"]["datasets"] = ["columbia-drawn"]
     raw["benchmark"] |= {"models": ["resnet18", "simvit"], "methods": ["base", "kd"], "skip": ["simvit/kd"]}
     pairs = [("resnet18", "base"), ("resnet18", "kd"), ("simvit", "base")]
-    assert config.networks(config.load(raw)) == pairs
+    assert select.networks(config.load(raw)) == pairs
 
 
 def test_a_teacher_may_be_another_model(raw):
     raw["methods"]["kd"]["teacher"] = "resnet18/base"
     loaded = config.load(raw)
-    assert config.teacher_of(loaded, "resnet10_wide", "kd") == ("resnet18", "base")
-    assert config.teacher_of(loaded, "resnet10_wide", "kd_prune") == ("resnet10_wide", "base")
-    assert config.teacher_of(loaded, "resnet10_wide", "base") is None
+    assert select.teacher_of(loaded, "resnet10_wide", "kd") == ("resnet18", "base")
+    assert select.teacher_of(loaded, "resnet10_wide", "kd_prune") == ("resnet10_wide", "base")
+    assert select.teacher_of(loaded, "resnet10_wide", "base") is None
 
 
 def test_every_shipped_configuration_is_valid(repository, raw):

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from gazepipe.config import load as config
-from gazepipe.datasets import overview, prepare
-from gazepipe.datasets import settings as data_config
+from gazepipe.config.schema import Dataset
+from gazepipe.datasets import overview, prepare, settings
 from gazepipe.datasets.layouts import manifest
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
@@ -74,7 +74,7 @@ def test_the_block_and_the_table_of_the_manifest_are_read(blocks, repository, tm
 
 
 def test_the_configuration_knows_the_layouts_that_can_be_read():
-    assert set(get_args(config.Dataset.model_fields["layout"].annotation)) == set(prepare.LAYOUTS)
+    assert set(get_args(Dataset.model_fields["layout"].annotation)) == set(prepare.LAYOUTS)
     for name, reader in prepare.LAYOUTS.items():
         for part in ("GEOMETRY", "subjects", "prepare_subject", "native_image"):
             assert hasattr(reader, part), f"{name} lacks {part}"
@@ -88,5 +88,5 @@ def test_every_layout_but_the_import_of_arrays_can_be_drawn():
 
 def test_the_page_names_every_key_of_the_manifest(repository):
     page = (repository / "docs" / "adding-a-data-set.md").read_text()
-    for key in (*data_config.Manifest.model_fields, *data_config.Camera.model_fields, *data_config.Screen.model_fields):
+    for key in (*settings.Manifest.model_fields, *settings.Camera.model_fields, *settings.Screen.model_fields):
         assert f"`{key}`" in page, key

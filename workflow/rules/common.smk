@@ -5,6 +5,7 @@ from pathlib import Path
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from gazepipe.config import load as configuration
+from gazepipe.config import select
 from gazepipe.dag import orphans as lifeline, paths
 from gazepipe.dag.lock import Lock
 from gazepipe.dag.plan import Job, Plan
@@ -186,5 +187,5 @@ def measured_weights(wildcards):
         PLAN.outputs(Job.of("train", **PLAN.deployed_run(dataset, model, method)))[0]
         for dataset in PLAN.config.benchmark.datasets
         if PLAN.config.datasets[dataset].task == "point"
-        for model, method in configuration.networks_for(PLAN.config, dataset)
+        for model, method in select.networks_for(PLAN.config, dataset)
     ]

@@ -1,0 +1,14 @@
+"""The typed block of the statistics over subjects."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from gazepipe.common.settings import Seed, Settings
+
+
+class Statistics(Settings):
+    """Bootstrap over subjects."""
+
+    resamples: Annotated[int, Field(ge=1000)] = 10_000
+    seed: Seed = 0

@@ -1,0 +1,17 @@
+"""The typed block of what is read from a trained near-eye network."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from gazepipe.common.settings import Count, NonNegative, Settings
+
+
+class Explain(Settings):
+    """What is read from a trained near-eye network: samples drawn as heat maps, trees of the random forest, widths that
+    are tried, and the relative loss of validation error at which a width still counts as good."""
+
+    samples: Count = 4
+    trees: Count = 100
+    widths: Annotated[list[Count], Field(min_length=1)] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
+    tolerance: NonNegative = 0.02
