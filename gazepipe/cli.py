@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gazepipe import __version__
-from gazepipe.commands import COMMANDS, count
+from gazepipe.commands import COMMANDS
 from gazepipe.dag import cores, orphans
 from gazepipe.dag.signature import LIST, OPTIONAL, signature
 from gazepipe.dag.stage import Stage
@@ -122,7 +122,7 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
     if job:
         from gazepipe.provenance.records import finish
 
-        finish(job)
+        finish(job["root"], job["name"], job["key"])
 
 
 def _typed(takes: Any, settings: dict) -> Any:

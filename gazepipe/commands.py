@@ -46,8 +46,8 @@ def _near_eye_video(command: argparse.ArgumentParser) -> None:
     command.add_argument("--receipt", type=Path, help="receipt of the data set, where it is not in the run's project")
 
     def run(args: argparse.Namespace) -> None:
-        from gazepipe.dag.places import data_of_run, weights_of_run
         from gazepipe.dag.cores import hold
+        from gazepipe.dag.places import data_of_run, weights_of_run
         from gazepipe.near_eye.video import near_eye_video
 
         weights = weights_of_run(args.weights)
@@ -106,14 +106,14 @@ def _data(command: argparse.ArgumentParser) -> None:
 
         config = load_files(args.configfile)
         if args.action == "list":
-            print(catalogue.listing(config, files_of_data(config)))
+            print(catalogue.listing(config, files_of_data(config.run)))
             return
         if args.name is None:
             raise UserError(f"{args.action}: names no data set; the catalogue holds {', '.join(config.datasets)}")
         if args.action == "show":
-            print(catalogue.details(config, args.name, files_of_data(config)))
+            print(catalogue.details(config, args.name, files_of_data(config.run)))
             return
-        _report(args.name, catalogue.problems(config, args.name, files_of_data(config)))
+        _report(args.name, catalogue.problems(config, args.name, files_of_data(config.run)))
 
     command.set_defaults(run=run)
 

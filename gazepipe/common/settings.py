@@ -1,6 +1,6 @@
 """What all typed settings share: their base class, and the kinds of number and name in them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,3 +19,7 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide a result, as builtins: what the key of a job digests."""
+        return self.model_dump(mode="json")

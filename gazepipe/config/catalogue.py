@@ -4,7 +4,8 @@ Nothing is written. Folders and names are those of the workflow, so paths are re
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,8 +15,6 @@ from gazepipe.common.files import read_json
 from gazepipe.common.progress import track
 from gazepipe.config import select
 from gazepipe.config.schema import Config, Dataset
-from gazepipe.dag import paths
-from gazepipe.dag.plan import Plan
 from gazepipe.datasets.fetch.fetch import raw_folder
 from gazepipe.datasets.layouts.layout import Prepared
 from gazepipe.datasets.layouts.manifest import checked_rows
@@ -35,21 +34,42 @@ LEAST_SPREAD_DEG = 0.5
 WIDEST_DEG = 70.0
 
 
-def listing(config: Config) -> str:
+@dataclass(frozen=True)
+class DataFiles:
+    """What a data set leaves: its native folder, the receipt of that, store, rejected images and contact sheet."""
+
+    raw: Path
+    receipt: Path
+    store: Path
+    rejected: Path
+    sheet: Path
+
+
+FilesOf = Callable[[str], DataFiles]
+"""What a data set of this name leaves on the disk."""
+
+
+def listing(config: Config, files: FilesOf) -> str:
     """A table of the catalogue; `*` marks what the benchmark uses."""
     header = ("", "name", "layout", "source", "licence", "subjects", "size", "where", "state")
     rows = [header]
     for name, entry in config.datasets.items():
         chosen = "*" if name in config.benchmark.datasets else ""
-        facts = (_kind(entry), _licence(entry), str(entry.subjects), _size(config, name), str(_place(config, name)))
-        rows.append((chosen, name, entry.layout, *facts, _state(config, name)))
+        facts = (
+            _kind(entry),
+            _licence(entry),
+            str(entry.subjects),
+            _size(config, name, files(name)),
+            str(_place(config, name, files(name))),
+        )
+        rows.append((chosen, name, entry.layout, *facts, _state(config, name, files(name))))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 
-def details(config: Config, name: str) -> str:
+def details(config: Config, name: str, files: FilesOf) -> str:
     """All that is known of a data set: its source, and, once it is prepared, its numbers and label histograms."""
     entry = _entry(config, name)
     facts = {
@@ -59,27 +79,27 @@ def details(config: Config, name: str) -> str:
         **_url_facts(entry),
         "subjects": entry.subjects,
         "folds": f"{len(select.fold_numbers(entry))}, {entry.split.protocol} by {entry.split.by}",
-        "size": _size(config, name),
-        "where": _place(config, name),
-        "state": _state(config, name),
+        "size": _size(config, name, files(name)),
+        "where": _place(config, name, files(name)),
+        "state": _state(config, name, files(name)),
     }
     lines = [name, *(f"  {key:<10}{value}" for key, value in facts.items())]
-    store = _store_file(config, name)
+    store = files(name).store
     if not store.exists():
         return "\n".join([*lines, f"  labels and pictures: prepare it first, with\n    snakemake --cores 2 -- {store}"])
-    return "\n".join([*lines, "", *_prepared_facts(config, name, open_store(store))])
+    return "\n".join([*lines, "", *_prepared_facts(config, name, files(name), open_store(store))])
 
 
-def problems(config: Config, name: str) -> Iterator[str]:
+def problems(config: Config, name: str, files: FilesOf) -> Iterator[str]:
     """What is wrong with a data set, one line each: read whole, as `prepare` does, without writing anything."""
     entry = _entry(config, name)
     try:
-        folder = _native_folder(config, name)
+        folder = _native_folder(config, name, files(name))
         faults = list(_manifest_faults(folder, entry))
         yield from faults
         if faults:
             return
-        options = Plan(config).block("prepare_part", dataset=name, part="0")["options"]
+        options = select.layout_options(entry)
         expected = expected_subjects(folder, entry.layout, entry.subjects, options)
         present = LAYOUTS[entry.layout].subjects(folder, **options)
     except UserError as error:
@@ -103,7 +123,7 @@ def problems(config: Config, name: str) -> Iterator[str]:
     copies = sum(count - 1 for count in seen.values())
     if copies:
         yield f"{folder}: {copies} of {sum(seen.values())} patches are copies of others; remove the doubles"
-    yield from _store_problems(config, name)
+    yield from _store_problems(files(name).store)
 
 
 # ---- facts
@@ -138,21 +158,13 @@ def _url_facts(entry: Dataset) -> dict[str, object]:
     }
 
 
-def _receipt(config: Config, name: str) -> Path:
-    return Path(paths.receipt(config.run, name))
-
-
-def _store_file(config: Config, name: str) -> Path:
-    return Path(paths.store(paths.results_root(config.run), name))
-
-
-def _place(config: Config, name: str) -> Path:
+def _place(config: Config, name: str, files: DataFiles) -> Path:
     source = config.datasets[name].source
-    return Path(source.path).expanduser() if source.path else Path(paths.raw_folder(config.run, name))
+    return Path(source.path).expanduser() if source.path else files.raw
 
 
-def _size(config: Config, name: str) -> str:
-    receipt, url = _receipt(config, name), config.datasets[name].source.url
+def _size(config: Config, name: str, files: DataFiles) -> str:
+    receipt, url = files.receipt, config.datasets[name].source.url
     if receipt.exists():
         return _human(read_json(receipt).get("bytes", 0))
     if url and all(archive.size for archive in url.archives):
@@ -168,17 +180,17 @@ def _human(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _state(config: Config, name: str) -> str:
-    if _store_file(config, name).exists():
+def _state(config: Config, name: str, files: DataFiles) -> str:
+    if files.store.exists():
         return "prepared"
-    if _receipt(config, name).exists():
+    if files.receipt.exists():
         return "fetched"
     if config.datasets[name].source.path:
-        return "there" if _place(config, name).exists() else "missing"
+        return "there" if _place(config, name, files).exists() else "missing"
     return "not fetched"
 
 
-def _prepared_facts(config: Config, name: str, store: Store) -> Iterator[str]:
+def _prepared_facts(config: Config, name: str, files: DataFiles, store: Store) -> Iterator[str]:
     counts = sorted(Counter(store.subject.tolist()).values())
     kind = "days" if config.datasets[name].split.by == "day" else "subjects"
     yield f"  {len(store)} images of {len(counts)} {kind}, {counts[0]} to {counts[-1]} each"
@@ -188,12 +200,11 @@ def _prepared_facts(config: Config, name: str, store: Store) -> Iterator[str]:
             continue
         yield f"\n  {word}: mean {values.mean():.1f}, standard deviation {values.std():.1f}, in {unit}"
         yield from histogram(values)
-    root = paths.results_root(config.run)
-    rejected = Path(paths.rejected(root, name))
+    rejected = files.rejected
     if rejected.exists():
         count = len(rejected.read_text(encoding="utf-8").splitlines()) - 1
         yield f"\n  {count} images could not be used: {rejected}"
-    sheet = Path(paths.sheet(root, name))
+    sheet = files.sheet
     yield f"  sample pictures: {sheet}" + ("" if sheet.exists() else f" (snakemake --cores 2 -- {sheet})")
 
 
@@ -217,16 +228,15 @@ def histogram(values: np.ndarray) -> Iterator[str]:
 # ---- problems
 
 
-def _native_folder(config: Config, name: str) -> Path:
-    if _receipt(config, name).exists():
-        return raw_folder(_receipt(config, name))
-    source, place = config.datasets[name].source, _place(config, name)
+def _native_folder(config: Config, name: str, files: DataFiles) -> Path:
+    if files.receipt.exists():
+        return raw_folder(files.receipt)
+    source, place = config.datasets[name].source, _place(config, name, files)
     if source.path and place.is_dir():
         return place
     if source.path and not place.exists():
         raise UserError(f"{place}: is not there; correct datasets.{name}.source.path")
-    receipt = _receipt(config, name)
-    raise UserError(f"{name}: is not fetched yet; run snakemake --cores 2 -- {receipt}")
+    raise UserError(f"{name}: is not fetched yet; run snakemake --cores 2 -- {files.receipt}")
 
 
 def _patch(config: Config, entry: Dataset) -> dict:
@@ -285,8 +295,7 @@ def _label_problems(entry: Dataset, target: np.ndarray) -> Iterator[str]:
             yield f"gaze {word} reaches {widest:.0f} degrees, farther than people look before a camera; check the units"
 
 
-def _store_problems(config: Config, name: str) -> Iterator[str]:
-    path = _store_file(config, name)
+def _store_problems(path: Path) -> Iterator[str]:
     if path.exists():
         try:
             open_store(path)

@@ -13,13 +13,15 @@ from pydantic import ValidationError
 from gazepipe.config import select
 from gazepipe.config.messages import explain, nearest
 from gazepipe.config.schema import Config, Dataset
-from gazepipe.dag import paths
 from gazepipe.datasets.settings import EYE_LAYOUTS
 from gazepipe.errors import UserError
 from gazepipe.models.registry import model_module
 
-# Folder names that `results/` itself uses: a run of that name would mix with the default run's own folders.
-RESERVED_RUNS = {*paths.FOLDERS, "deploy", "logs", "benchmarks"}
+RESERVED_RUNS = {
+    *("data", "splits", "runs", "predictions", "profiles", "explain", "deploy", "deployed", "figures", "tables"),
+    *("logs", "benchmarks"),
+}
+"""Folders that `results/` itself uses: a run of that name would mix with the default run's own folders."""
 
 
 def load(raw: dict[str, Any]) -> Config:

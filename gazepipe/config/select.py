@@ -43,6 +43,13 @@ def patch_of(config: Config, dataset: str) -> Patch:
     return config.datasets[dataset].patch or config.patch
 
 
+def layout_options(dataset: Dataset) -> dict[str, Any]:
+    """What the layout's reader wants to know beyond the folder."""
+    if dataset.near_eye is not None:
+        return dataset.near_eye.model_dump()
+    return {"manifest": dataset.manifest.model_dump(exclude_none=True)} if dataset.manifest else {}
+
+
 def input_shape(patch: Patch) -> list[int]:
     """[V, H, W] of a sample."""
     return [VIEWS.get(patch.kind, 1), patch.height, patch.width]

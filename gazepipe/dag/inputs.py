@@ -102,8 +102,6 @@ def timed(plan: Plan, dataset: str) -> Files:
     }
 
 
-
-
 # ---- modules that are loaded by name
 
 
@@ -126,5 +124,3 @@ def origin(plan: Plan, dataset: str) -> tuple[str, ...]:
     """What a drawn set is made by. How a file was loaded decides nothing: its checksum is compared."""
     drawn = plan.config.datasets[dataset].source.drawn is not None
     return ("gazepipe.drawn.draw",) if drawn else ("gazepipe.datasets.fetch.archive",)
-
-

@@ -1,23 +1,14 @@
 """Where files are, for commands that start from a file or a name instead of a job."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from gazepipe.config.catalogue import DataFiles
 from gazepipe.dag.stage import filled, matching, places
 from gazepipe.dag.stages import STAGES
 
 WEIGHTS = STAGES["train"].outputs["weights"]
-
-
-@dataclass(frozen=True)
-class DataFiles:
-    """What a data set leaves: its native folder, the receipt of that, store, rejected images and contact sheet."""
-
-    raw: Path
-    receipt: Path
-    store: Path
-    rejected: Path
-    sheet: Path
 
 
 def data_files(run: str, dataset: str) -> DataFiles:
@@ -34,6 +25,11 @@ def data_files(run: str, dataset: str) -> DataFiles:
         rejected=path("prepare", "rejected"),
         sheet=path("sheet", "sheet"),
     )
+
+
+def files_of_data(run: str) -> Callable[[str], DataFiles]:
+    """The files of each data set in a run, by its name."""
+    return partial(data_files, run)
 
 
 def weights_of_run(run: Path) -> Path:

@@ -17,7 +17,7 @@ from gazepipe.config.schema import Config
 from gazepipe.dag.stage import WILDCARDS, File, Job, filled, matching, places
 from gazepipe.dag.stages import STAGES
 from gazepipe.errors import UserError
-from gazepipe.methods.kinds import MODULES
+from gazepipe.methods.settings import MODULES
 from gazepipe.models.registry import model_module
 from gazepipe.provenance import fingerprint
 
@@ -145,4 +145,3 @@ def _function(name: str) -> Callable[..., Any]:
 
 def _names(stage: str) -> list[str]:
     return [stage, *(f"{{{name}}}" for name in WILDCARDS if name in STAGES[stage].wildcards)]
-

@@ -5,7 +5,7 @@ One function a stage, (plan, wildcards) -> frozen settings.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gazepipe.config import select
 from gazepipe.dag import runs
@@ -36,7 +36,7 @@ def fetch(plan: Plan, dataset: str) -> FetchSettings:
     return FetchSettings(
         layout=entry.layout,
         subjects=entry.subjects,
-        options=layout_options(plan.config, dataset),
+        options=select.layout_options(entry),
         source=entry.source,
         folder=f"{plan.places['raw']}/{dataset}",
         downloads=DOWNLOADS,
@@ -52,7 +52,7 @@ def prepare_part(plan: Plan, dataset: str, part: str) -> PartSettings:
         patch=select.patch_of(plan.config, dataset),
         part=int(part),
         parts=entry.parts,
-        options=layout_options(plan.config, dataset),
+        options=select.layout_options(entry),
     )
 
 
@@ -67,15 +67,7 @@ def split(plan: Plan, dataset: str) -> Split:
 
 def sheet(plan: Plan, dataset: str) -> SheetSettings:
     entry = plan.config.datasets[dataset]
-    return SheetSettings(dataset=dataset, layout=entry.layout, options=layout_options(plan.config, dataset))
-
-
-def layout_options(config: Config, dataset: str) -> dict[str, Any]:
-    """What the layout's reader wants to know beyond the folder."""
-    entry = config.datasets[dataset]
-    if entry.near_eye is not None:
-        return entry.near_eye.model_dump()
-    return {"manifest": entry.manifest.model_dump(exclude_none=True)} if entry.manifest else {}
+    return SheetSettings(dataset=dataset, layout=entry.layout, options=select.layout_options(entry))
 
 
 def train(plan: Plan, dataset: str, model: str, method: str, fold: str, seed: str) -> TrainSettings:
@@ -184,7 +176,9 @@ def tables(plan: Plan) -> TablesSettings:
                 method=method,
                 epochs=_epochs(config, model, method),
                 # Of a network: which data set, fold and seed it learns from changes no module.
-                source=plan.source(Job.of("train", **runs.first(config, runs.dataset_for(config, model), model, method))),
+                source=plan.source(
+                    Job.of("train", **runs.first(config, runs.dataset_for(config, model), model, method))
+                ),
             )
             for model, method in networks
         ],
@@ -201,7 +195,17 @@ def _files(plan: Plan) -> dict[str, dict[str, str]]:
     top = f"{plan.root}/"
     return {
         stage: {name: pattern.removeprefix(top) for name, pattern in plan.patterns(stage).items()}
-        for stage in ("train", "predict", "predict_mean", "profile", "explain", "explain_seeds", "export_errors", "speed", "tables")
+        for stage in (
+            "train",
+            "predict",
+            "predict_mean",
+            "profile",
+            "explain",
+            "explain_seeds",
+            "export_errors",
+            "speed",
+            "tables",
+        )
     }
 
 

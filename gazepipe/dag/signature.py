@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-LIST, OPTIONAL = "list[Path]", "Path | None"
-NOT_FILES = ("settings", "folder", "state", "key", "source", "workers")
+FILE, OPTIONAL, LIST = "Path", "Path | None", "list[Path]"
+NOT_RESULTS = ("folder", "state")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,11 @@ class Signature:
     @property
     def files(self) -> dict[str, str]:
         """Parameters that are files of the declaration, inputs and outputs."""
-        return {name: kind for name, kind in self.parameters.items() if name not in NOT_FILES}
+        return {
+            name: kind
+            for name, kind in self.parameters.items()
+            if kind in (FILE, OPTIONAL, LIST) and name not in NOT_RESULTS
+        }
 
     def typed(self, value: Any) -> Any:
         """A plain value, as JSON has it, as the settings that the function takes; pydantic's ValidationError if not."""

@@ -12,6 +12,7 @@ from gazepipe.report.settings import TABLES
 if TYPE_CHECKING:
     from gazepipe.dag.plan import Plan
 
+
 def inputs(plan: Plan) -> Files:
     """Everything that a table, a sentence or a size on the page comes from."""
     return {
@@ -63,6 +64,7 @@ def agreements(plan: Plan) -> list[File]:
 def outputs(plan: Plan) -> dict[str, str]:
     """The page first, the CSV files of the run's topics, figures, checksums of all results."""
     from gazepipe.dag import runs
+
     names = [name for topic, names in TABLES.items() if topic in topics(plan) for name in names]
     pareto = {
         f"pareto{number}": f"{{results}}/figures/pareto/{dataset}.png"

@@ -2,9 +2,8 @@
 
 import os
 
-from gazepipe.config import select
-from gazepipe.dag import paths
-from gazepipe.dag.plan import Job, Plan
+from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job, filled
 
 LONG_AGO_NS = 10**9
 
@@ -19,30 +18,27 @@ def settle_times(plan: Plan) -> None:
     asked for, and forgets a job's params when its outputs become more.
     """
     settled: dict[Job, int] = {}
-    _settle(plan, Job.of("tables"), settled)
-    for dataset in plan.config.benchmark.datasets:
-        for model, method in select.networks_for(plan.config, dataset):
-            job = Job.of("export", dataset=dataset, model=model, method=method)
-            if os.path.exists(plan.outputs(job)[0]):
-                _settle(plan, job, settled)
+    for job in plan.targets():
+        if job.stage == "tables" or os.path.exists(next(iter(plan.outputs(job).values()))):
+            _settle(plan, job, settled)
 
 
 def _settle(plan: Plan, job: Job, settled: dict[Job, int]) -> int:
     """Time in ns of the newest of a job's results, after what they stand on has been settled."""
     if job not in settled:
-        upstream = plan.upstream(job.stage, **dict(job.wildcards))
-        settled[job] = _raise(plan, job, max((_settle(plan, each, settled) for each in upstream), default=0))
+        newest = max((_settle(plan, each, settled) for each in plan.upstream(job)), default=0)
+        settled[job] = _raise(plan, job, newest)
     return settled[job]
 
 
 def _raise(plan: Plan, job: Job, newest: int) -> int:
-    outputs = plan.outputs(job)
+    outputs = list(plan.outputs(job).values())
     if len({os.path.exists(path) for path in outputs}) > 1:
         for path in outputs:
             _set_time(path, LONG_AGO_NS)
         return newest
     # Snakemake counts a job's benchmark record among its outputs.
-    for path in [*outputs, paths.benchmark(plan.root, job.stage, *job.names)]:
+    for path in [*outputs, filled(plan.benchmark(job.stage), dict(job.wildcards))]:
         newest = max(newest, _not_older(path, newest))
     return newest
 

@@ -1,11 +1,11 @@
 """The typed blocks of a data set: what it shows the network, where it comes from, how it is read and folded."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from gazepipe.common.settings import Count, Positive, Seed, Settings
+from gazepipe.common.settings import Count, Name, Positive, Seed, Settings, Share
 
 EYE_LAYOUTS = {"mpiigaze", "mpiigaze-npz"}  # one eye in each image
 POINT_LAYOUTS = {"near-eye"}  # four eye cameras in a headset, gaze as a point in the scene image
@@ -155,3 +155,75 @@ class NearEye(Settings):
     equalise: bool = False
     gamma: Annotated[float, Field(gt=0, le=5)] = 1.0
     intensity_correction: bool = False
+
+
+# ---- the stages
+
+
+class FetchSettings(Settings):
+    """Of the stage `fetch`."""
+
+    layout: str
+    """Native layout that the data set has."""
+    subjects: Count
+    """Subjects to draw, or that ought to be there."""
+    options: dict[str, Any]
+    """What the layout's reader wants to know beyond the folder."""
+    source: Source
+    """Where the data set comes from."""
+    folder: str
+    """Folder of a data set that is drawn or unpacked here."""
+    downloads: str
+    """Folder that archives are loaded to."""
+    checksums: str
+    """File of the checksums of archives whose publisher gives none, as first seen."""
+
+    def deciding(self) -> dict[str, Any]:
+        """Neither the licence of a data set nor a mirror's address decides what it holds."""
+        settings = super().deciding()
+        if self.source.url is None:
+            return settings
+        contents = [
+            {"content": archive.sha256 or archive.url, "folder": archive.folder or ""}
+            for archive in self.source.url.archives
+        ]
+        return {**settings, "source": {"url": contents}}
+
+
+class PartSettings(Settings):
+    """Of the stage `prepare_part`."""
+
+    layout: str
+    """Native layout of the data set."""
+    subjects: Count
+    """Subjects of the whole data set."""
+    patch: Patch
+    """What networks see."""
+    part: Annotated[int, Field(ge=0)]
+    """Which of the parts this is."""
+    parts: Count
+    """Parts that the subjects are divided into: part k gets the subjects k, k + parts, ..."""
+    options: dict[str, Any]
+    """What the layout's reader wants to know beyond the folder."""
+
+
+class StoreSettings(Settings):
+    """Of the stage `prepare`."""
+
+    dataset: Name
+    """The data set's name, for the store."""
+    max_rejected: Share
+    """Share of unusable images above which the stage fails."""
+    by: Literal["subject", "day"]
+    """What is a group of its own in folds and statistics: each subject, or each day of a subject."""
+
+
+class SheetSettings(Settings):
+    """Of the stage `sheet`."""
+
+    dataset: Name
+    """The data set's name, for the title."""
+    layout: str
+    """Native layout of the data set."""
+    options: dict[str, Any]
+    """What the layout's reader wants to know beyond the folder."""

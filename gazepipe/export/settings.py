@@ -1,6 +1,13 @@
 """The typed blocks of the export of a network."""
 
-from gazepipe.common.settings import Count, NonNegative, Positive, Settings
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gazepipe.common.settings import Count, NonNegative, Positive, Seed, Settings
+from gazepipe.evaluation.settings import Statistics
+from gazepipe.models.settings import Spec
+from gazepipe.training.settings import Augmentation, Training
 
 
 class FineTuning(Settings):
@@ -17,3 +24,59 @@ class Deploy(Settings):
     calibration: Count = 256
     tolerance: NonNegative = 0.01
     fine_tuning: FineTuning | None = FineTuning()
+
+
+# ---- the stages
+
+
+class About(Settings):
+    """What a bundle's card says of the run."""
+
+    dataset: str
+    """Data set that it was trained on."""
+    model: str
+    """The model's name in the configuration."""
+    method: str
+    """The method's name in the configuration."""
+    drawn: bool
+    """Whether the data are drawn."""
+    licence: str
+    """Licence of the data."""
+
+
+class ExportSettings(Deploy):
+    """Of the stages `export` and `export_errors`."""
+
+    model: Spec
+    """The network's arguments; shrinking and pruning may have changed its options and channels."""
+    training: Training
+    """How the run was trained, for fine-tuning."""
+    augmentation: Augmentation
+    """How the run's images were augmented, for fine-tuning."""
+    fold: Annotated[int, Field(ge=0)]
+    """The run's fold."""
+    seed: Seed
+    """The run's seed."""
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    """What fine-tuning is computed on."""
+    threads: Count
+    """CPU threads."""
+    statistics: Statistics
+    """How intervals are found."""
+    about: About
+    """What the card says of the run."""
+
+
+class SpeedSettings(Settings):
+    """Of the stage `speed`."""
+
+    networks: list[str]
+    """Names model/method, in the order of bundles and weights."""
+    models: dict[str, Spec]
+    """The networks' arguments by name."""
+    batches: list[Count]
+    """Batch sizes."""
+    seconds: Positive
+    """Seconds for which each network is timed, in each runtime and at each batch size."""
+    threads: Annotated[int, Field(ge=0)]
+    """CPU threads; 0: all cores."""

@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gazepipe.common.settings import Count, NonNegative, Positive, Settings
+from gazepipe.common.settings import Count, NonNegative, Positive, Seed, Settings
+from gazepipe.models.settings import Spec
+from gazepipe.training.settings import Augmentation, Training
 
 
 class FeatureKD(Settings):
@@ -62,6 +64,16 @@ class Structural(Settings):
     epochs: Count = 2
 
 
+MODULES = {
+    "kd": "gazepipe.methods.distillation",
+    "rebirth": "gazepipe.methods.rebirth",
+    "shrink": "gazepipe.methods.shrink.shrink",
+    "structural": "gazepipe.methods.structural.steps",
+}
+"""The module of each kind. It is loaded by name, and only by the methods that use it: source fingerprints follow import
+statements, so a change in re-birth leaves the runs of other methods alone."""
+
+
 class Kinds(Settings):
     """What a method does to its network: any of these kinds, of which one at most changes the network itself."""
 
@@ -80,3 +92,22 @@ class Kinds(Settings):
     def makes_a_shape(self) -> bool:
         """Whether the network that comes out is smaller than the parent's."""
         return self.shrink is not None or self.structural is not None
+
+
+class TrainSettings(Settings):
+    """Of the stage `train`."""
+
+    model: Spec
+    """The network's arguments."""
+    training: Training
+    """How it is trained."""
+    augmentation: Augmentation
+    """How its images are augmented."""
+    kinds: Kinds = Kinds()
+    """What its method does."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """What it is computed on."""
+    fold: Annotated[int, Field(ge=0)]
+    """The fold whose training subjects it learns from."""
+    seed: Seed
+    """Where every random number comes from."""

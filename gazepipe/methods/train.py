@@ -16,7 +16,6 @@ from gazepipe.common.units import ERROR_UNIT
 from gazepipe.datasets.splits import read_split
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
-from gazepipe.methods.kinds import PARTS
 from gazepipe.models.registry import build
 from gazepipe.models.weights import save_weights
 from gazepipe.training.device import device_name, make_deterministic, peak_memory_mb, resolve_device
@@ -193,7 +192,7 @@ def _fit(
 
 def part(name: str) -> ModuleType:
     """The module that carries out `name` of a method's block."""
-    return importlib.import_module(PARTS[name])
+    return importlib.import_module(MODULES[name])
 
 
 def write_history(path: Path, history: list[dict]) -> None:

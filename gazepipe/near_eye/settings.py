@@ -1,10 +1,10 @@
 """The typed block of what is read from a trained near-eye network."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gazepipe.common.settings import Count, NonNegative, Settings
+from gazepipe.common.settings import Count, NonNegative, Seed, Settings
 
 
 class Explain(Settings):
@@ -15,3 +15,28 @@ class Explain(Settings):
     trees: Count = 100
     widths: Annotated[list[Count], Field(min_length=1)] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
     tolerance: NonNegative = 0.02
+
+
+# ---- the stages
+
+
+class ExplainSettings(Explain):
+    """Of the stage `explain`."""
+
+    fold: Annotated[int, Field(ge=0)]
+    """The run's fold."""
+    seed: Seed
+    """The run's seed."""
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    """What it is computed on."""
+    threads: Count
+    """CPU threads."""
+    recover_epochs: Count = 30
+    """Epochs for which the layers behind a narrowed one are trained, for each width that is tried."""
+
+
+class AgreementSettings(Settings):
+    """Of the stage `explain_seeds`."""
+
+    seeds: list[Seed]
+    """The seeds whose explanations are compared."""

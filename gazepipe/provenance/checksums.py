@@ -7,8 +7,17 @@ from pathlib import Path
 
 from gazepipe.common.files import read_json, write_json
 from gazepipe.common.progress import track
-from gazepipe.dag import paths
 from gazepipe.errors import UserError
+
+FOLDERS = ("data", "splits", "runs", "predictions", "profiles", "explain", "deployed", "figures", "tables")
+"""Folders of results below a run's root; those of named runs lie beside them. Bundles carry checksums of their own."""
+TABLE_FOLDERS = ("predictions", "profiles", "explain", "figures", "tables")
+"""Folders that the tables are made from, and their own."""
+PARTS = "data/parts"
+"""Where stores are in parts, before the merge."""
+MANIFEST = "manifest.json"
+CACHE = ".records/.checksums.json"
+"""Checksums as they were taken last, and of what."""
 
 
 def write_manifest(root: Path, elsewhere: bool = False) -> None:
@@ -18,7 +27,7 @@ def write_manifest(root: Path, elsewhere: bool = False) -> None:
     Logs, time records, states and parts of stores are no results. A file that is as it was when its checksum was taken
     last (inode, size, times) is not read again.
     """
-    cache = Path(paths.checksum_cache(str(root)))
+    cache = root / CACHE
     before, now, files = _load(cache), {}, {}
     for name in track(_listed(root, elsewhere), f"checksum {root}", unit="file"):
         stamp = _stamp(root / name)
@@ -27,28 +36,28 @@ def write_manifest(root: Path, elsewhere: bool = False) -> None:
         now[name] = {"stamp": stamp, "sha256": sum_}
         files[name] = {"sha256": sum_, "bytes": stamp[1]}
     write_json(cache, now)
-    write_json(paths.manifest(str(root)), {"files": files, **({"elsewhere": True} if elsewhere else {})})
+    write_json(root / MANIFEST, {"files": files, **({"elsewhere": True} if elsewhere else {})})
 
 
 def _listed(root: Path, elsewhere: bool) -> list[str]:
     names = list_files(root)
-    return [name for name in names if not elsewhere or "/" not in name or name.split("/")[0] in paths.TABLE_FOLDERS]
+    return [name for name in names if not elsewhere or "/" not in name or name.split("/")[0] in TABLE_FOLDERS]
 
 
 def list_files(root: Path) -> list[str]:
     """Names, relative to `root`, of the results of the run there, and of no other run beside it; sorted."""
     found = [entry.name for entry in os.scandir(root) if entry.is_file()]
-    for folder in paths.FOLDERS:
+    for folder in FOLDERS:
         for place, folders, names in os.walk(root / folder):
-            folders[:] = [name for name in folders if os.path.join(place, name) != str(root / paths.PARTS)]
+            folders[:] = [name for name in folders if os.path.join(place, name) != str(root / PARTS)]
             found += [os.path.relpath(os.path.join(place, name), root) for name in names]
-    own = os.path.basename(paths.manifest(str(root)))
+    own = MANIFEST
     return sorted(Path(n).as_posix() for n in found if n != own and not os.path.basename(n).startswith("."))
 
 
 def problems(root: Path) -> Iterator[str]:
     """One line for each file below `root` that is missing, changed or not in the manifest; every file is read."""
-    path = Path(paths.manifest(str(root)))
+    path = root / MANIFEST
     manifest = read_json(path)
     files = manifest.get("files")
     if not isinstance(files, dict):

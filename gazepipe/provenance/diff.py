@@ -4,11 +4,11 @@ import hashlib
 from pathlib import Path
 
 from gazepipe.common.files import read_json
-from gazepipe.dag import paths
+from gazepipe.dag.stages import STAGES
 from gazepipe.provenance import changes, records
 
 SECTIONS = {
-    "configuration": ("block",),
+    "configuration": ("settings",),
     "source": (),
     "data": ("samples", "subjects", "unit"),
     "versions": ("packages", "versions"),
@@ -16,12 +16,13 @@ SECTIONS = {
     "results": ("best_epoch", "epochs", "validation_error", "validation_errors"),
     "effort": ("resumes", "training_seconds", "wall_seconds", "peak_memory_mb"),
 }
-FILES = ("model.safetensors", "history.csv")
+FILES = [Path(STAGES["train"].outputs[name]).name for name in ("weights", "history")]
+FACTS = Path(STAGES["train"].outputs["facts"]).name
 
 
 def compare(run_a: Path, run_b: Path) -> str:
     """What differs between the run folders, a section at a time; UserError where one holds no run.json."""
-    a, b = (read_json(run / "run.json") for run in (run_a, run_b))
+    a, b = (read_json(run / FACTS) for run in (run_a, run_b))
     found = {
         title: list(changes.of_values(*({name: run[name] for name in names if name in run} for run in (a, b))))
         for title, names in SECTIONS.items()
@@ -49,7 +50,7 @@ def _source(run_a: Path, run_b: Path, a: str, b: str) -> list[str]:
 def _recorded(run: Path, fingerprint: str) -> changes.Source | None:
     """The source of a run, kept in the results folder that the run lies in."""
     for root in run.resolve().parents:
-        if Path(paths.source_record(str(root), fingerprint)).is_file():
+        if Path(records.source_path(str(root), fingerprint)).is_file():
             return records.source(str(root), fingerprint)
     return None
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from gazepipe.dag.plan import Job, Plan
+from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job
 from gazepipe.errors import UserError
 from gazepipe.provenance import changes, records
 
@@ -24,7 +25,7 @@ def explain(plan: Plan, path: Path) -> str:
         made_of = plan.made_of(job)
     except KeyError as error:
         raise UserError(f"{name}: {error.args[0]!r} is not in the configuration; check the path") from None
-    modules = plan.modules(job.stage, **dict(job.wildcards))
+    modules = plan.modules(job)
     chain = Counter(each.stage for each in _chain(plan, job) if each != job)
     lines = [
         name,
@@ -48,7 +49,7 @@ def _chain(plan: Plan, job: Job) -> list[Job]:
 
     def visit(each: Job) -> None:
         if each not in order:
-            for upstream in plan.upstream(each.stage, **dict(each.wildcards)):
+            for upstream in plan.upstream(each):
                 visit(upstream)
             order[each] = None
 
@@ -111,14 +112,14 @@ class _Present:
     def _missing(self, job: Job) -> list[str]:
         if self.storage:
             return []
-        return [path for path in self.plan.outputs(job) if not os.path.exists(path)]
+        return [path for path in self.plan.outputs(job).values() if not os.path.exists(path)]
 
     def _own_changes(self, job: Job, key: str) -> list[str]:
-        """What of a job's block and source has changed since it had `key`, as far as that was recorded."""
+        """What of a job's settings and source has changed since it had `key`, as far as that was recorded."""
         then, now = self._as_of(job, key), self.plan.made_of(job)
         if then is None:
             return ["made again since"]
-        found = list(changes.of_values(then["block"], now["block"]))
+        found = list(changes.of_values(then["settings"], now["settings"]))
         if then["source"] != now["source"]:
             recorded = records.source(self.plan.root, then["source"])
             present = records.present_source(self.plan, job)
@@ -154,7 +155,7 @@ class _Present:
         return ["fewer jobs upstream"]
 
     def _upstream(self, job: Job) -> list[Job]:
-        return self.plan.upstream(job.stage, **dict(job.wildcards))
+        return self.plan.upstream(job)
 
     def _key(self, job: Job) -> str:
-        return self.plan.key(job.stage, **dict(job.wildcards))
+        return self.plan.key(job)
