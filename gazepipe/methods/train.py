@@ -16,6 +16,7 @@ from gazepipe.common.units import ERROR_UNIT
 from gazepipe.datasets.splits import read_split
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
+from gazepipe.methods.settings import MODULES
 from gazepipe.models.registry import build
 from gazepipe.models.weights import save_weights
 from gazepipe.training.device import device_name, make_deterministic, peak_memory_mb, resolve_device
