@@ -1,8 +1,8 @@
 """`gazepipe <stage>`, the same entry for a Snakemake rule and for a person, and the commands that only a person uses.
 
-The subcommands of stages are made from their declarations (`gazepipe.dag.stages`) and the signatures of their functions.
-Heavy stages wait for their core slots before they import anything large. What a user can cause ends as one line on
-stderr and exit status 2.
+The subcommands of stages are made from their declarations (`gazepipe.dag.stages`) and their functions' signatures. Heavy
+stages wait for their core slots before they import anything large. What a user can cause ends as one line on stderr and
+exit status 2.
 """
 
 import argparse

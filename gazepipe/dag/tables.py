@@ -79,7 +79,7 @@ def outputs(plan: Plan) -> dict[str, str]:
 
 
 def topics(plan: Plan) -> set[str]:
-    """What a run's tables are about: the tasks of its data sets, `structural` pruning, and what it exports (`deploy`)."""
+    """What a run's tables are about: the tasks of its data sets, `structural` pruning, exported networks (`deploy`)."""
     config = plan.config
     tasks = {config.datasets[name].task for name in config.benchmark.datasets}
     pruned = any(

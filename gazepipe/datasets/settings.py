@@ -11,6 +11,15 @@ EYE_LAYOUTS = {"mpiigaze", "mpiigaze-npz"}  # one eye in each image
 POINT_LAYOUTS = {"near-eye"}  # four eye cameras in a headset, gaze as a point in the scene image
 VIEWS = {"near-eye": 4}  # images of a sample, by kind of patch; 1 otherwise
 
+# The prior work's five folds, which numbered the subjects from 0: folder 0001 is 0.
+COLUMBIA_FOLDS = (
+    (7, 11, 53, 18, 17, 29, 30, 33, 22, 46, 32),
+    (51, 1, 45, 20, 25, 2, 14, 37, 10, 27, 6),
+    (55, 9, 8, 49, 16, 4, 28, 52, 19, 39, 23),
+    (50, 47, 5, 54, 34, 40, 36, 13, 38, 42, 41),
+    (21, 0, 12, 15, 48, 24, 44, 35, 43, 26, 31, 3),
+)
+
 
 class Patch(Settings):
     """What the network sees: the whole normalised `face`, a 120 mm wide band over both `eyes`, one normalised `eye`

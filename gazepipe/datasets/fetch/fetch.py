@@ -12,12 +12,21 @@ from gazepipe.common.files import PARTIAL, atomic, read_json, write_json, write_
 from gazepipe.datasets.fetch.archive import extract
 from gazepipe.datasets.fetch.download import Patience, alone, checksum, download
 from gazepipe.datasets.fetch.inventory import inventory
+from gazepipe.datasets.settings import FetchSettings
 from gazepipe.errors import UserError
 
 DRAWN, UNPACKED = ".drawn.json", ".unpacked.json"  # mark the folders that gazepipe filled and may empty
 
 
-def fetch(block: dict, receipt: Path, workers: int, patience: Patience | None = None) -> None:
+def fetch(settings: FetchSettings, receipt: Path, workers: int = 1) -> None:
+    """get a data set in its native layout: draw it, load it, or look at what is there"""
+    block = settings.model_dump(exclude_none=True)
+    block["lock"] = block.pop("checksums")
+    block["consent"] = block["source"].pop("consent")
+    bring(block, receipt, workers)
+
+
+def bring(block: dict, receipt: Path, workers: int, patience: Patience | None = None) -> None:
     """Bring a data set to `block["folder"]`: draw it, load it, unpack it; or look at a folder, which is only read.
 
     `block` is {"layout", "subjects", "folder", "source"}; "options" for the layout's reader, where it has any; for the
@@ -36,14 +45,6 @@ def fetch(block: dict, receipt: Path, workers: int, patience: Patience | None = 
     else:
         folder = _from_path(block)
     write_json(receipt, {"folder": str(folder), "layout": block["layout"], "source": source, **inventory(folder)})
-
-
-def raw_folder(receipt: Path) -> Path:
-    """The native folder that a receipt names; `UserError` where it is gone."""
-    folder = Path(read_json(receipt).get("folder", ""))
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is named in {receipt} and is not there; delete {receipt} and run again")
-    return folder
 
 
 # ---- drawn
