@@ -84,6 +84,15 @@ class Plan:
         """Fingerprint of the source that one job runs."""
         return self._fingerprint(self.modules(job))
 
+    def told(self, job: Job, elsewhere: bool) -> dict[str, str | bool]:
+        """What the command of a job is told of it: name, results folder, key, source, the file for its state, and
+        whether results are kept elsewhere."""
+        told = {"name": str(job), "root": self.root, "key": self.key(job), "source": self.source(job)}
+        state = (
+            {"state": f"{self.root}/.state/{'/'.join([job.stage, *job.names])}"} if STAGES[job.stage].resumes else {}
+        )
+        return {**told, **state, "elsewhere": elsewhere}
+
     # ---- patterns and other files of a stage: wildcards stand for themselves
 
     def patterns(self, stage: str) -> dict[str, str]:
