@@ -14,8 +14,9 @@ from gazepipe.config import catalogue
 from gazepipe.config import load as config
 from gazepipe.config.schema import Dataset
 from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job
 from gazepipe.datasets.fetch.fetch import fetch
-from gazepipe.datasets.prepare import merge, prepare_part
+from gazepipe.datasets.prepare import merge, write_part
 from gazepipe.errors import UserError
 from tests.datasets.layouts.test_manifest import patches, write
 
@@ -84,9 +85,9 @@ def test_show_before_and_after_preparation(place, capsys):
         assert part in out
     assert "snakemake --cores 2 -- results/data/loaded.h5" in out
     plan = Plan(config.load_files(["overlay.yaml"]))
-    fetch(plan.block("fetch", dataset="faces"), place / "data/raw/faces.json", 1)
+    fetch(plan.settings(Job.of("fetch", dataset="faces")), place / "data/raw/faces.json", 1)
     patch = plan.config.patch.model_dump()
-    prepare_part("data/raw/faces", "mpiifacegaze", patch, ["p00", "p01"], 0, 1, "part.h5")
+    write_part("data/raw/faces", "mpiifacegaze", patch, ["p00", "p01"], 0, 1, "part.h5")
     merge(["part.h5"], "results/data/faces.h5", "results/data/faces.rejected.csv", {"dataset": "faces"}, 0.0)
     before = snapshot(place)
     _, out, _ = run(capsys, "show", "faces")

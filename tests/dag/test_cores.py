@@ -10,11 +10,12 @@ import pytest
 from gazepipe import cli
 from gazepipe.dag import cores as slots
 from gazepipe.errors import UserError
+from gazepipe.evaluation import predict
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from gazepipe import slots
+from gazepipe.dag import cores as slots
 folder, log = Path(sys.argv[1]), Path(sys.argv[4])
 count, total, seconds = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[5])
 with slots.hold(count, folder, total) as held:
@@ -89,7 +90,7 @@ def test_available_cores_respects_affinity():
 GPU_HOLDER = """
 import os, sys, time
 from pathlib import Path
-from gazepipe import slots
+from gazepipe.dag import cores as slots
 folder, log, count, seconds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 before = os.environ.get("CUDA_VISIBLE_DEVICES")
 with slots.hold_gpus(count, folder) as held:
@@ -216,11 +217,11 @@ def test_stages_that_compute_on_a_device_ask_for_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv(slots.GPUS, "2")
     monkeypatch.setattr(slots, "gpu_folder", lambda: tmp_path / "gpus")
     monkeypatch.setattr(slots, "slot_folder", lambda: tmp_path / "cores")
-    monkeypatch.setattr(cli, "_predict", lambda args: seen.append(os.environ.get(slots.VISIBLE)))
-    cli._predict.__name__ = "_predict"
-    files = [f"--{name}=x" for name in ("weights", "store", "split", "out")]
+    monkeypatch.setattr(predict, "predict", lambda *args, **files: seen.append(os.environ.get(slots.VISIBLE)))
+    files = [f"--{name}=x" for name in ("weights", "store", "split", "predictions")]
     for device in ("auto", "cuda", "cpu"):
-        assert cli.main(["predict", "--block", json.dumps({"device": device, "threads": 1}), *files]) == 0
+        settings = {"model": {"arch": "resnet18"}, "fold": None, "device": device, "threads": 1}
+        assert cli.main(["predict", "--settings", json.dumps(settings), *files]) == 0
     assert seen == ["0", "0", None]
 
 

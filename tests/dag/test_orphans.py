@@ -120,9 +120,8 @@ def test_a_stage_of_the_workflow_names_its_folder(tmp_path, monkeypatch):
     from gazepipe import cli
 
     seen = []
-    monkeypatch.setattr(cli.lifeline, "at_work", lambda root: nullcontext(seen.append(root)))
-    planned = f"{tmp_path}/results/smoke/.records/.planned/split/a.json"
-    told = {"planned": planned, "file": f"{tmp_path}/none.json", "key": "k"}
-    block = json.dumps({"protocol": "columbia", "record": told})
-    cli.main(["split", "--block", block, "--store", f"{tmp_path}/none.h5", "--out", f"{tmp_path}/a.csv"])
+    monkeypatch.setattr(cli.orphans, "at_work", lambda root: nullcontext(seen.append(root)))
+    job = json.dumps({"name": "split a", "root": f"{tmp_path}/results/smoke", "key": "k"})
+    files = ["--store", f"{tmp_path}/none.h5", "--split", f"{tmp_path}/a.csv"]
+    cli.main(["split", "--settings", '{"protocol": "columbia"}', "--job", job, *files])
     assert seen == [tmp_path / "results/smoke"]
