@@ -8,7 +8,9 @@ from gazepipe.common.settings import Seed, Settings
 
 
 class Statistics(Settings):
-    """Bootstrap over subjects."""
+    """Confidence intervals: a bootstrap over subjects."""
 
     resamples: Annotated[int, Field(ge=1000)] = 10_000
+    """Resamples of the subjects."""
     seed: Seed = 0
+    """Seed of the resamples."""
