@@ -47,7 +47,7 @@ class Training(Settings):
     """In degrees (percent of the scene's width for points). `mse` and `l2` are the same; `smooth_l1` bends at 1;
     `angular` is for gaze angles only."""
     early_stopping: EarlyStopping | None = None
-    """null: train all epochs."""
+    """When training ends before its last epoch. null: never."""
     normalise: Literal["store", "training"] = "store"
     """Mean and deviation of the images: of the `store` (0.5 and 0.5), or of the `training` subjects' pixels."""
     threads: Count = 1
