@@ -267,7 +267,7 @@ class Plan(Blocks):
     def width_jobs(self, dataset: str, model: str, method: str, fold: str, seed: str) -> list[Job]:
         """The job, if any, that finds how wide a shrunk network has to be."""
         node = self.config.methods[method]
-        if node.shrink is None or node.shrink.embedding is None:
+        if node.shrink is None or node.shrink.first_layer is None:
             return []
         return [Job.of("explain", dataset=dataset, model=model, method=node.parent, fold=fold, seed=seed)]
 

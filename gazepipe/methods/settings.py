@@ -53,14 +53,14 @@ class Rebirth(Settings):
 class Shrink(Settings):
     """A smaller near-eye network cut from the parent's: its first fully connected layer, its towers, or both."""
 
-    embedding: Literal["low_rank", "dropped"] | None = None
-    """First fully connected layer: `low_rank`: factored in two; `dropped`: without its least important dimensions;
-    null: as it is."""
+    first_layer: Literal["low_rank", "dropped"] | None = None
+    """`low_rank`: the first fully connected layer is factored in two; `dropped`: it loses its least important dimensions;
+    null: it stays as it is."""
     width: Literal["auto"] | Count = "auto"
     """Dimensions that the first layer keeps. `auto`: what `explain` found on the parent's run."""
     towers: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the towers' channels that stays. 1: all."""
-    importance: Literal["taylor", "l2", "cosine"] = "taylor"
+    criterion: Literal["taylor", "l2", "cosine"] = "taylor"
     """What the towers' channels are judged by: how far the gaze point moves without them (`taylor`), length of their
     filters (`l2`) or similarity to the other filters (`cosine`)."""
 
@@ -72,7 +72,7 @@ class Structural(Settings):
     """What `ratio` is a share of: multiply-adds (`macs`) or parameters (`params`)."""
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Share of the full network's cost that is left."""
-    importance: Literal["taylor", "l2", "cosine", "geometric_median"] = "taylor"
+    criterion: Literal["taylor", "l2", "cosine", "geometric_median"] = "taylor"
     """What channels are judged by: change of the loss without them (`taylor`), length of their filters (`l2`),
     similarity to the other filters (`cosine`) or distance to them (`geometric_median`)."""
     scope: Literal["global", "local"] = "global"
