@@ -22,8 +22,8 @@ def shrink(
 ) -> tuple[nn.Module, dict]:
     """The smaller network and its spec; `model` is left as it is.
 
-    `block` is {"first_layer": low_rank, dropped or None, "width": a number or auto, "towers": share of the channels that
-    stay, "criterion": taylor, l2 or cosine}; `samples` are those of the training subjects; `width` the width.json
+    `block` is {"first_layer": low_rank, dropped or None, "width": a number or auto, "towers": share of the channels
+    that stay, "criterion": taylor, l2 or cosine}; `samples` are those of the training subjects; `width` the width.json
     of the explanation, read where the width is `auto` or dimensions are dropped. Deterministic. Raises
     UserError where the network is no itracker4, or width.json is missing what is asked for.
     """
