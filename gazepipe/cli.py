@@ -288,8 +288,8 @@ def _train(args: argparse.Namespace) -> None:
         options = [f"--{name}={value}" for name, value in given if value]
         launch(["train", "--block", json.dumps(args.block), *options], _processes(args))
         return
+    from gazepipe.common.machine import machine, versions
     from gazepipe.methods.train import train
-    from gazepipe.provenance.fingerprint import machine, versions
 
     record = {"block": args.block, "source": args.source, "machine": machine(), "packages": versions()}
     train(
@@ -385,11 +385,11 @@ def _speed(args: argparse.Namespace) -> None:
 
 def _tables(args: argparse.Namespace) -> None:
     """write the tables from predictions and profiles"""
-    from gazepipe.provenance.checksums import write_manifest
+    from gazepipe.provenance.checksums import write_checksums
     from gazepipe.report.tables import write_tables
 
     write_tables(args.block, args.out)
-    write_manifest(args.out.parent, args.elsewhere)
+    write_checksums(args.out.parent, args.elsewhere)
 
 
 def _errors(args: argparse.Namespace) -> None:
@@ -475,7 +475,7 @@ def _diff(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """compare every result with its checksum in manifest.json"""
+    """compare every result with its checksum in checksums.json"""
     from gazepipe.provenance.checksums import problems
 
     _report(args.root, problems(args.root))

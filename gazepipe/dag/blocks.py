@@ -28,7 +28,7 @@ class Blocks:
             "folder": paths.raw_folder(self.config.run, dataset),
         }
         if entry.source.url is not None:
-            block |= {"consent": entry.source.consent, "downloads": paths.DOWNLOADS, "lock": paths.DATA_LOCK}
+            block |= {"consent": entry.source.consent, "downloads": paths.DOWNLOADS, "checksums": paths.DATA_CHECKSUMS}
         return block
 
     def _block_prepare_part(self, dataset: str, part: str) -> dict:

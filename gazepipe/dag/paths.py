@@ -52,7 +52,7 @@ PARTS = "data/parts"
 """Where stores are in parts, before the merge."""
 DOWNLOADS = "data/downloads"
 """Archives as they were loaded, of all runs."""
-DATA_LOCK = "data-lock.json"
+DATA_CHECKSUMS = "data-checksums.json"
 """Checksums of archives whose publisher gives none, as first seen; to be committed."""
 
 
@@ -172,9 +172,9 @@ def tables(root: str, topics: set[str]) -> list[str]:
     return [f"{root}/tables.md", *(f"{root}/tables/{name}.csv" for name in names)]
 
 
-def manifest(root: str) -> str:
+def checksums(root: str) -> str:
     """Checksums of a run's results."""
-    return f"{root}/manifest.json"
+    return f"{root}/checksums.json"
 
 
 def checksum_cache(root: str) -> str:

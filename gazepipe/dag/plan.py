@@ -368,7 +368,7 @@ class Plan(Blocks):
                 return paths.seed_comparison(self.root, **wildcards)
             case "tables":
                 figures = [paths.pareto(self.root, name) for name in self._deployed_datasets()]
-                return [*paths.tables(self.root, self._topics()), *figures, paths.manifest(self.root)]
+                return [*paths.tables(self.root, self._topics()), *figures, paths.checksums(self.root)]
         raise KeyError(job.stage)
 
     def _deployed_datasets(self) -> list[str]:
