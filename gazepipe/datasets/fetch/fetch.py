@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from gazepipe.common.files import PARTIAL, atomic, read_json, write_json, write_text
+from gazepipe.common.files import PARTIAL, atomic, read_json, sha256, write_json, write_text
 from gazepipe.datasets.fetch.archive import extract
-from gazepipe.datasets.fetch.download import Patience, alone, checksum, download
+from gazepipe.datasets.fetch.download import Patience, alone, download
 from gazepipe.datasets.fetch.inventory import inventory
 from gazepipe.errors import UserError
 
@@ -90,7 +90,7 @@ def _from_path(block: dict) -> Path:
         raise UserError(f"{path}: no such folder or archive; mend datasets.*.source.path")
     folder = Path(block["folder"])
     with alone(folder.with_name(f".{folder.name}.lock")):
-        return _unpack(block, [(path, "")], [checksum(path)])
+        return _unpack(block, [(path, "")], [sha256(path)])
 
 
 # ---- url
@@ -159,17 +159,17 @@ def _read_known(known: Path) -> dict:
         return {}
     entries = read_json(known)
     for url, entry in entries.items():
-        sha256 = entry.get("sha256") if isinstance(entry, dict) else None
-        if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
+        found = entry.get("sha256") if isinstance(entry, dict) else None
+        if not isinstance(found, str) or not re.fullmatch("[0-9a-f]{64}", found):
             raise UserError(f"{known}: the entry of {url} has no sha256 of 64 hex digits; restore or remove it")
     return entries
 
 
-def _record(known: Path, downloads: Path, url: str, sha256: str, size: int) -> None:
+def _record(known: Path, downloads: Path, url: str, found: str, size: int) -> None:
     with alone(downloads / f"{known.name}.lock"):
         entries = _read_known(known)
         if url not in entries:
-            write_json(known, {**entries, url: {"sha256": sha256, "size": size}})
+            write_json(known, {**entries, url: {"sha256": found, "size": size}})
 
 
 # ---- archives
