@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from gazepipe.common.files import read_json
+from gazepipe.common.markdown import count, interval_text, label, table
 from gazepipe.dag import paths
 from gazepipe.evaluation.metrics import read_predictions
 from gazepipe.evaluation.statistics import bootstrap_mean, holm, paired_comparison, seed_spread, subject_means
-from gazepipe.report.markdown import count, interval_text, label, table
 
 MEAN, NONE = "mean", "none"
 ESTIMATORS = {

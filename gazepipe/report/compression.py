@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from gazepipe.common.files import read_json
+from gazepipe.common.markdown import count, label, percent_text, table
 from gazepipe.dag import paths
 from gazepipe.evaluation.statistics import paired_comparison, subject_means
-from gazepipe.report.markdown import count, label, percent_text, table
 
 COLUMNS = ("dataset", "model", "method", "params", "macs", "error_deg", "against", "role", "against_deg")
 CHANGES = ("change_percent", "low_percent", "high_percent", "p_wilcoxon", "n_subjects")

@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from gazepipe.common.files import read_json
+from gazepipe.common.markdown import count, interval_text, label, percent_text, table
 from gazepipe.dag import paths
 from gazepipe.errors import UserError
 from gazepipe.evaluation.statistics import bootstrap_mean, subject_means
 from gazepipe.report.compression import CHANGES, relative_change
-from gazepipe.report.markdown import count, interval_text, label, percent_text, table
 
 VARIANT = ["runtime", "precision"]
 RUNTIMES = {"eager": "PyTorch, eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}

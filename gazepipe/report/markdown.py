@@ -1,22 +1,11 @@
 """The Markdown page of tables: what a reader meets first, so it says what was measured on what."""
 
 import pandas as pd
-from tabulate import tabulate
 
-from gazepipe.provenance.fingerprint import machine, versions
+from gazepipe.common.machine import machine, versions
+from gazepipe.common.markdown import count, interval_text, label, table
 from gazepipe.report import published
 
-METHOD_LABELS = {"base": "", "none": "", "kd": " + KD", "kd_prune": " + KD + Prune"}
-TEXT_COLUMNS = {
-    "Model",
-    "Runtime",
-    "Trained on",
-    "Tested on",
-    "Against",
-    "Run",
-    "Effective dimension by",
-    "Importance by",
-}
 REAL_DATA = (
     "*Published by the earlier prototype, measured on **real** Columbia Gaze and MPIIFaceGaze images with other"
     " protocols; shown for orientation, not to be compared with the rows above.*"
@@ -51,18 +40,6 @@ def angle_sections(block: dict, frames: dict[str, pd.DataFrame], intervals: pd.D
     ]
 
 
-def label(model: str, method: str) -> str:
-    """A row's name: `resnet18 + KD`; a method without a label of its own appears by its name."""
-    return model + METHOD_LABELS.get(method, f" + {method}")
-
-
-def table(frame: pd.DataFrame) -> str:
-    """Markdown with numbers to the right; cells are text already, so that 14.80 keeps its zero."""
-    cells = frame.map(lambda value: f"{value:.2f}" if isinstance(value, float) else str(value))
-    align = ["left" if column in TEXT_COLUMNS else "right" for column in frame]
-    return tabulate(cells, headers="keys", tablefmt="github", showindex=False, disable_numparse=True, colalign=align)
-
-
 def _data_note(block: dict) -> str:
     drawn = [name for name, entry in block["datasets"].items() if entry["drawn"]]
     if not drawn:
@@ -78,17 +55,6 @@ def _data_note(block: dict) -> str:
 def _cell(row: pd.Series, interval: pd.Series) -> str:
     spread = "" if pd.isna(row.std_deg) else f" ± {row.std_deg:.2f}"
     return f"{row.error_deg:.2f}{spread}{interval_text(interval.low_deg, interval.high_deg, '.2f')}"
-
-
-def interval_text(low: float, high: float, form: str) -> str:
-    """[low, high]; nothing with a single subject, which has no interval."""
-    return "" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]"
-
-
-def percent_text(row: pd.Series, prefix: str = "") -> str:
-    """+1.2 [-0.3, +2.8]: a row's change_percent with low_percent and high_percent, whose names have the prefix."""
-    change, low, high = (row[f"{prefix}{name}_percent"] for name in ("change", "low", "high"))
-    return f"{change:+.1f}{interval_text(low, high, '+.1f')}"
 
 
 def _wide(frame: pd.DataFrame, intervals: pd.DataFrame, columns: dict[tuple[str, str], str]) -> pd.DataFrame:
@@ -158,14 +124,6 @@ def _speed(frame: pd.DataFrame, block: dict, title: str | None) -> str:
         cells[f"Latency, batch {row.batch} (ms)"] = f"{row.latency_ms:.2f}"
     text = table(pd.DataFrame(rows.values()))
     return f"{title}:\n\n{text}" if title else text
-
-
-def count(value: float) -> str:
-    """A number with its unit: 1.74 G, 11.18 M, 85.56 k."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.2f} {unit}"
-    return str(int(value))
 
 
 def _comparisons(frame: pd.DataFrame) -> list[str]:

@@ -81,12 +81,6 @@ def test_off_where_a_scheduler_hands_out_cores(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_available_cores_respects_affinity():
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-    code += "from gazepipe.dag.cores import available_cores; print(available_cores())"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "1"
-
-
 GPU_HOLDER = """
 import os, sys, time
 from pathlib import Path
@@ -163,14 +157,6 @@ def test_slurm_jobs_on_one_node_have_their_own_slots(monkeypatch, folder):
     second = folder()
     monkeypatch.delenv("SLURM_JOB_ID")
     assert len({first, second, folder()}) == 3
-
-
-@pytest.mark.parametrize(("given", "expected"), [("1", 1), ("3", 3), ("64", 4), ("0", 1), ("2(x2)", 4)])
-def test_a_slurm_job_has_the_cores_that_it_was_given(monkeypatch, given, expected):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
-    monkeypatch.setattr(slots.Path, "read_text", lambda _: "max 100000")
-    monkeypatch.setenv("SLURM_CPUS_ON_NODE", given)
-    assert slots.available_cores() == expected
 
 
 @pytest.mark.parametrize(
