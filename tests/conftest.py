@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import eye_model
 import pytest
 
 # Tests share the cores with whatever else runs: idle threads sleep.
@@ -41,3 +42,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared data folder is not beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def plain_subject():
+    """A drawn subject whose pupils are easy to find."""
+    return eye_model.plain_subject()
