@@ -20,7 +20,7 @@ STAGE = """
 import signal, sys, time
 from contextlib import nullcontext
 from pathlib import Path
-from gazepipe.lifeline import at_work
+from gazepipe.dag.orphans import at_work
 if "tidy" in sys.argv:
     def tidy(*_):
         print("tidied", flush=True)
@@ -33,7 +33,7 @@ with at_work(Path(sys.argv[1])):
 """
 WORKFLOW = """
 import subprocess, sys, time
-from gazepipe.lifeline import lead
+from gazepipe.dag.orphans import lead
 lead()
 # As Snakemake does: a shell between the workflow and its stage.
 stage = subprocess.Popen(["bash", "-c", '"$@"; true', "bash", sys.executable, "-c", *sys.argv[1:]])
