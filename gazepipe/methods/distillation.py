@@ -13,7 +13,6 @@ from torch import nn
 
 from gazepipe.errors import UserError
 from gazepipe.models.registry import forward_features, stage_channels
-from gazepipe.training.distributed import ALONE, Group
 from gazepipe.training.losses import Loss, loss_of
 from gazepipe.training.samples import Samples, batches, evaluation_batch, normalised, to_unit
 
@@ -28,7 +27,6 @@ def prepare(
     train: Samples,
     draws: torch.Generator,
     device: torch.device,
-    group: Group = ALONE,
 ) -> tuple[Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor], nn.Module | None]:
     """Objective (model, images [B, V, H, W], target [B, 2]) -> scalar, and the adapters to train along (or
     None).
@@ -37,7 +35,7 @@ def prepare(
     "feature": {"stages", "temperature", "masked", "attention", "non_local"} or None}. The plain objective is
     loss(prediction, label) + response * loss(prediction, teacher). With `random_target` (TAT, Guo 2019) the
     two terms become one, smooth L1 to alpha * teacher + (1 - alpha) * label with alpha ~ U(0, 1) per sample,
-    from `draws` for the whole batch of the `group`, and `response` does not matter. `reliability` (Saputra 2019)
+    from `draws`, and `response` does not matter. `reliability` (Saputra 2019)
     scales each sample's imitation (or alpha) by `reliability_weight`. `feature` adds `feature_loss` per stage; its
     adapters start from the seed of `draws`. The teacher stays in eval mode and never receives a gradient. Raises
     UserError for a stage that one of the networks does not have.
@@ -56,7 +54,7 @@ def prepare(
         if eta is not None:
             trust = reliability_weight(taught, target, eta)
         if kd["random_target"]:
-            alpha = group.drawn(lambda rows: torch.rand(rows, generator=draws), len(target)).to(target.device)
+            alpha = torch.rand(len(target), generator=draws).to(target.device)
             total = random_target_loss(predicted, taught, target, smooth, alpha * trust)
         else:
             total = response_loss(predicted, taught, target, plain, kd["response"], trust)

@@ -15,8 +15,9 @@ from torch import nn
 from gazepipe.errors import UserError
 from gazepipe.training.losses import dense_3x3, pearson
 
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 CHANNELWISE = (
-    nn.BatchNorm2d,
+    *NORMS,
     nn.ReLU,
     nn.LeakyReLU,
     nn.GELU,
@@ -163,7 +164,7 @@ def _follow(members: list[nn.Module]) -> tuple[nn.BatchNorm2d | None, nn.Conv2d 
             return norm, module
         if not isinstance(module, CHANNELWISE):
             break
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, NORMS):
             norm = module
     return norm, None
 

@@ -167,7 +167,7 @@ def _fit(
     if kd is not None:
         taught_by = load_teacher(teacher, spec, train)
         objective, adapters = part("kd").prepare(
-            kd, model, taught_by, training["loss"], train, generators["kd"], device, group
+            kd, model, taught_by, training["loss"], train, generators["kd"], device
         )
     if rebirth is not None:
         objective, on_cycle = part("rebirth").prepare(rebirth, objective, generators["rebirth"])

@@ -89,18 +89,19 @@ def fit(
     with `Stopped`. Raises UserError where the loss or the validation error is no longer finite.
     """
     torch.set_num_threads(training["threads"])
-    torch.manual_seed(derived_seed(seed, "dropout"))
+    torch.manual_seed(group.seed(derived_seed(seed, "dropout")))
     precision = resolve_precision(training["precision"], device)
     model.to(device, memory_format=torch.channels_last)
-    run = _fresh_run(model, adapters, training, precision, seed, device, generators or {})
+    group.adopt(model, device)
+    run = _fresh_run(model, adapters, training, precision, seed, device, generators or {}, group)
     example = torch.zeros(1, *train.images.shape[1:], device=device)
-    group.adopt(model, adapters, example, rows=min(training["batch_size"], len(train)))
     started = time.monotonic()
     if state is not None:
         decides = {"training": training, "seed": seed, "cycles": cycles, "precision": precision, "samples": len(train)}
         saved = state.load(identity(run, decides))
         if saved is not None:
             restore(run, saved, training["ema"])
+    objective = group.together(objective, model, adapters, rows=min(training["batch_size"], len(train)))
     started -= run.seconds
 
     def pause() -> None:
@@ -116,10 +117,11 @@ def fit(
             if not run.losses and run.epoch == 0:
                 if on_cycle is not None:
                     on_cycle(run.cycle, model, run.optimizer)
+                    group.alike(model)
                 run.average = Average(model, training["ema"]) if training["ema"] > 0 else None
             text = f"{label} epoch {len(run.history) + 1}/{training['epochs'] * cycles}"
-            rate = _learn(run, train, next(orders), objective, training, precision, text, pause, group)
-            _judge(run, validation, rate, training, precision, label, pause, group)
+            rate = _learn(run, train, next(orders), objective, training, precision, text, pause)
+            _judge(run, validation, rate, training, precision, label, pause)
             log(run.history[-1])
             run.epoch += 1
             past = [row["validation_error"] for row in run.history[-run.epoch :]]
@@ -143,13 +145,17 @@ def _fresh_run(
     seed: int,
     device: torch.device,
     generators: dict[str, torch.Generator],
+    group: Group,
 ) -> Run:
     if adapters is not None:
         adapters.to(device)
     optimizer = build_optimizer(training, [model] if adapters is None else [model, adapters])
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     draws = torch.Generator().manual_seed(derived_seed(seed, "augmentation"))
-    return Run(model, adapters, optimizer, scaler, device, {"augmentation": draws, **generators})
+    generators = {"augmentation": draws, **generators}
+    for generator in generators.values():
+        generator.manual_seed(group.seed(generator.initial_seed()))
+    return Run(model, adapters, optimizer, scaler, device, generators, group)
 
 
 def _orders(count: int, seed: int, skip: int) -> Iterator[np.ndarray]:
@@ -165,12 +171,11 @@ def _learn(
     run: Run,
     train: Samples,
     order: np.ndarray,
-    objective: Objective,
+    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     training: dict,
     precision: str,
     label: str,
     pause: Callable[[], None],
-    group: Group,
 ) -> float:
     """The steps of an epoch that are still to be done; returns the last learning rate. `pause` follows each step."""
     for module in run.trained:
@@ -178,16 +183,16 @@ def _learn(
     size, done = training["batch_size"], len(run.losses)
     steps = max(1, len(train) // size)
     first = run.epoch * steps
-    shown = track(batches(train, size, order, start=done), label, steps - done, "batch")
-    ready = prepared(shown, train, run, training["augmentation"], group)
+    shown = track(batches(train, size, order, start=done, share=run.group.share), label, steps - done, "batch")
+    ready = prepared(shown, train, run, training["augmentation"])
     for step, (images, target) in enumerate(ready, first + done):
         set_rate(run.optimizer, training["learning_rate"] * rate_factor(training, step, steps))
         with autocast(run.device, precision):
-            loss = group.weighted(objective(run.model, images, target))
-        update(loss, run.trained, run.optimizer, run.scaler, training["clip_norm"], group)
+            loss = objective(images, target)
+        update(loss, run.trained, run.optimizer, run.scaler, training["clip_norm"])
         if run.average is not None:
-            run.average.update(run.model)
-        run.losses.append(group.total(loss.detach()))
+            run.average.update_parameters(run.model)
+        run.losses.append(loss.detach())
         pause()
     return training["learning_rate"] * rate_factor(training, first + steps - 1, steps)
 
@@ -200,11 +205,11 @@ def _judge(
     precision: str,
     label: str,
     pause: Callable[[], None],
-    group: Group,
 ) -> None:
     """Close the epoch: validate, write its row of the history, keep the weights if they are the best so far."""
-    train_loss = torch.stack(run.losses).mean().item()
-    by_subject = group.from_first(lambda: subject_errors(run.judged, validation, run.device, precision, pause))
+    train_loss = run.group.mean(torch.stack(run.losses)).mean().item()
+    run.group.alike(run.judged)
+    by_subject = subject_errors(run.judged, validation, run.device, precision, pause, run.group)
     error = mean_of(by_subject)
     epoch = len(run.history) + 1
     _check_finite(label, epoch, train_loss, error, training["learning_rate"])
@@ -228,13 +233,13 @@ def stalled(past: list[float], early_stopping: dict | None) -> bool:
 
 
 def prepared(
-    raw: Iterable[tuple[torch.Tensor, torch.Tensor]], samples: Samples, run: Run, augmentation: dict, group: Group
+    raw: Iterable[tuple[torch.Tensor, torch.Tensor]], samples: Samples, run: Run, augmentation: dict
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Shares of batches (u8 images, targets) as floats on the run's device, augmented as a whole and normalised."""
+    """Batches (u8 images, targets) as floats on the run's device, augmented and normalised."""
     for images, target in raw:
         seen, target = to_unit(images, run.device), target.to(run.device)
         seen, target = augment(seen, target, augmentation, run.generators["augmentation"])
-        yield normalised(group.mine(seen), samples.mean, samples.std), group.mine(target)
+        yield normalised(seen, samples.mean, samples.std), target
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
@@ -250,14 +255,10 @@ def update(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     clip_norm: float,
-    group: Group = ALONE,
 ) -> None:
-    """One step of the optimizer on `loss`, this process's part of the `group`'s; the norm of the whole gradient is
-    cut to `clip_norm` (0: it is not).
-    """
+    """One step of the optimizer on `loss`; the norm of the gradient is cut to `clip_norm` (0: it is not)."""
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
-    group.add_gradients(modules)
     if clip_norm > 0:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_([p for module in modules for p in module.parameters()], clip_norm)
@@ -271,16 +272,22 @@ def subject_errors(
     device: torch.device,
     precision: str = "fp32",
     pause: Callable[[], None] = lambda: None,
+    group: Group = ALONE,
 ) -> dict[str, float]:
-    """Each subject's mean error, degrees or pixels; leaves the model in eval mode. `pause` follows each batch."""
+    """Each subject's mean error, degrees or pixels; leaves the model in eval mode. `pause` follows each batch.
+
+    Each process of the `group` predicts its share of every batch.
+    """
     model.eval()
-    predicted = []
+    predicted = [torch.empty(0, 2)]
     with torch.inference_mode(), autocast(device, precision):
-        for images, _ in batches(samples, evaluation_batch(samples)):
-            seen = normalised(to_unit(images, device), samples.mean, samples.std)
-            predicted.append(model(seen).float().cpu())
+        for images, _ in batches(samples, group.size * evaluation_batch(samples), share=group.share):
+            if len(images) > 0:
+                seen = normalised(to_unit(images, device), samples.mean, samples.std)
+                predicted.append(model(seen).float().cpu())
             pause()
-    found = errors(torch.cat(predicted).numpy() * np.float32(samples.scale), samples.target, samples.units)
+    whole = group.whole(torch.cat(predicted), len(samples))
+    found = errors(whole.numpy() * np.float32(samples.scale), samples.target, samples.units)
     return {str(name): float(found[samples.subject == name].mean()) for name in np.unique(samples.subject)}
 
 
