@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gazepipe.common.files import write_text
+from gazepipe.datasets.columbia import COLUMBIA_FOLDS
 from gazepipe.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
 COLUMNS = ("fold", "subject", "role")
 ROLES = ("train", "validation", "test")
 GIVEN_ROLES = {"train": "train", "val": "validation", "test": "test"}
-
-# The prior work's five folds, which numbered the subjects from 0: folder 0001 is 0.
-COLUMBIA_FOLDS = (
-    (7, 11, 53, 18, 17, 29, 30, 33, 22, 46, 32),
-    (51, 1, 45, 20, 25, 2, 14, 37, 10, 27, 6),
-    (55, 9, 8, 49, 16, 4, 28, 52, 19, 39, 23),
-    (50, 47, 5, 54, 34, 40, 36, 13, 38, 42, 41),
-    (21, 0, 12, 15, 48, 24, 44, 35, 43, 26, 31, 3),
-)
 
 
 def make_split(subjects: Iterable[str], block: dict[str, Any]) -> "pd.DataFrame":

@@ -25,7 +25,8 @@ def digest(value: object) -> str:
 def source_fingerprint(modules: tuple[str, ...]) -> str:
     """Hash of the syntax trees of `modules` and of every gazepipe module that they import, transitively.
 
-    Comments, docstrings and layout do not count. A module outside gazepipe (a user's own network) counts by itself.
+    Comments, docstrings (those under fields and constants, too) and layout do not count. A module outside gazepipe (a
+    user's own network) counts by itself.
     """
     return digest(source_modules(modules))
 
@@ -76,19 +77,18 @@ def _looked_at(module: str) -> tuple[str, frozenset[str]]:
 
 
 def _tree(module: str) -> ast.Module:
-    """The module's syntax tree without its docstrings."""
+    """The module's syntax tree without its texts: docstrings, and what stands under constants and fields as theirs."""
     tree = _parse(module)
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS)):
-            node.body = _without_docstring(node.body)
+        for body in ("body", "orelse", "finalbody"):
+            statements = getattr(node, body, None)
+            if isinstance(statements, list):
+                setattr(node, body, [each for each in statements if not _is_text(each)])
     return tree
 
 
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    first = body[0] if body else None
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        return body[1:]
-    return body
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _closure(modules: tuple[str, ...]) -> set[str]:

@@ -22,8 +22,8 @@ def shrink(
 ) -> tuple[nn.Module, dict]:
     """The smaller network and its spec; `model` is left as it is.
 
-    `block` is {"embedding": low_rank, dropped or None, "width": a number or auto, "towers": share of the channels that
-    stay, "importance": taylor, l2 or cosine}; `samples` are those of the training subjects; `width` the width.json
+    `block` is {"first_layer": low_rank, dropped or None, "width": a number or auto, "towers": share of the channels that
+    stay, "criterion": taylor, l2 or cosine}; `samples` are those of the training subjects; `width` the width.json
     of the explanation, read where the width is `auto` or dimensions are dropped. Deterministic. Raises
     UserError where the network is no itracker4, or width.json is missing what is asked for.
     """
@@ -32,12 +32,12 @@ def shrink(
     model = model.to(device).eval()
     if block["towers"] < 1:
         images, _ = judged(samples, JUDGED, device)
-        model, spec = prune_towers(model, spec, images, block["towers"], block["importance"], scope="layer")
-    if block["embedding"] is None:
+        model, spec = prune_towers(model, spec, images, block["towers"], block["criterion"], scope="layer")
+    if block["first_layer"] is None:
         return model, spec
     chosen = read_json(width) if width is not None else {}
     features = _features(model.eval(), samples, device)
-    if block["embedding"] == "low_rank":
+    if block["first_layer"] == "low_rank":
         return low_rank(model, spec, features, _width(block, chosen, width))
     keep = sorted(chosen["order"][: _width(block, chosen, width)])
     with torch.no_grad():
@@ -48,9 +48,9 @@ def shrink(
 def _width(block: dict, chosen: dict, path: Path | None) -> int:
     if block["width"] != "auto":
         return block["width"]
-    if block["embedding"] not in chosen:
-        raise UserError(f"{path}: recommends no width for {block['embedding']}; run the explanation again")
-    return chosen[block["embedding"]]
+    if block["first_layer"] not in chosen:
+        raise UserError(f"{path}: recommends no width for {block['first_layer']}; run the explanation again")
+    return chosen[block["first_layer"]]
 
 
 def _features(model: ITracker4, samples: Samples, device: torch.device) -> list[torch.Tensor]:

@@ -18,14 +18,14 @@ Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 def scores(
     model: nn.Module,
     groups: list[Group],
-    importance: str,
+    criterion: str,
     images: torch.Tensor,
     labels: torch.Tensor,
     objective: Objective,
 ) -> list[torch.Tensor]:
     """One score [size] for each channel of each group, float64 on the CPU, at least 0, mean 1 in each group.
 
-    `importance` is one of SCORES. The first three look at the filters that write a channel, and take the mean over the
+    `criterion` is one of SCORES. The first three look at the filters that write a channel, and take the mean over the
     layers that do; a layer's scores are divided by their mean first. `taylor` looks at what is read of a channel:
 
     - l2: length of the filter (Li et al. 2017, there with the sum of magnitudes)
@@ -35,9 +35,9 @@ def scores(
     - taylor: mean over parts of the `images` of the squared first-order change of the objective if the channel were
       silent (Molchanov et al. 2019, eq. 8, at the channel: the sum over all that is read of it of z dL/dz)
     """
-    if importance == "taylor":
+    if criterion == "taylor":
         return [_relative(score) for score in _taylor(model, groups, images, labels, objective)]
-    return [_of_filters(model, group, SCORES[importance]) for group in groups]
+    return [_of_filters(model, group, SCORES[criterion]) for group in groups]
 
 
 def length(filters: torch.Tensor) -> torch.Tensor:

@@ -41,14 +41,14 @@ def prune(
     *,
     target: str = "macs",
     ratio: float,
-    importance: str = "taylor",
+    criterion: str = "taylor",
     scope: str = "global",
     round_to: int = 8,
 ) -> tuple[nn.Module, dict]:
     """A smaller copy of `model`, whose spec is `spec`, and its spec; both arguments are left as they are.
 
     It has about `ratio` (0-1) of the multiply-adds or parameters (`target`) of the network that the spec describes
-    without its `channels`: a second call with a smaller ratio goes on from the first. `importance` and what of
+    without its `channels`: a second call with a smaller ratio goes on from the first. `criterion` and what of
     `images` [B, C, H, W], as the network sees them, and `labels` [B, 2] it needs: see
     `gazepipe.methods.structural.criteria`. `scope` local takes the same share of every group of channels; global takes
     the channels of the lowest scores, each divided by the mean of its group, wherever they are. Every group keeps
@@ -57,7 +57,7 @@ def prune(
     Raises UserError for an unknown value, a network that cannot be traced or has no channels to take out, and a
     ratio that is out of reach.
     """
-    _check_values(target, ratio, importance, scope, round_to)
+    _check_values(target, ratio, criterion, scope, round_to)
     spec = checked_spec(spec)
     with torch.random.fork_rng(devices=[]):
         full = build({name: value for name, value in spec.items() if name != "channels"})
@@ -68,7 +68,7 @@ def prune(
     groups, whole = channel_groups(model)
     weigher = _Weigher(model, groups, target)
     worth = [group for group in groups if weigher.saved({group.root: torch.arange(group.size)}) >= WORTH * cost]
-    scored = scores(model, worth, importance, images, labels, objective)
+    scored = scores(model, worth, criterion, images, labels, objective)
     blocks = _in_order(worth, scored, scope, round_to)
     chosen = _nearest(lambda some: cost - weigher.saved(_together(some)), blocks, goal)
     if chosen is None:
@@ -168,8 +168,8 @@ def _places(model: nn.Module, layers: dict[str, nn.Module]) -> dict[str, int]:
     return found
 
 
-def _check_values(target: str, ratio: float, importance: str, scope: str, round_to: int) -> None:
-    chosen = (("target", target, TARGETS), ("importance", importance, SCORES), ("scope", scope, SCOPES))
+def _check_values(target: str, ratio: float, criterion: str, scope: str, round_to: int) -> None:
+    chosen = (("target", target, TARGETS), ("criterion", criterion, SCORES), ("scope", scope, SCOPES))
     for name, value, known in chosen:
         if value not in known:
             raise UserError(f"structural: {name} is {value!r}; use one of {', '.join(known)}")

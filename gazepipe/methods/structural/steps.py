@@ -24,7 +24,7 @@ def prune_in_steps(
 ) -> tuple[nn.Module, dict, list[dict]]:
     """The network after the last of its prunings, its spec, and the history of the trainings before that.
 
-    `block` is that of the stage; its "structural" is {"target", "ratio", "importance", "scope", "round_to": see
+    `block` is that of the stage; its "structural" is {"target", "ratio", "criterion", "scope", "round_to": see
     `structural.prune`, "steps": number of prunings, "epochs" of `recover` after each but the last}. Channels are judged
     on `samples`, those of the training subjects. With a `state` each recovery is kept beside it, and a killed
     run goes on behind the last. Deterministic. Raises UserError as `structural.prune` does.
@@ -57,6 +57,6 @@ def _pruned(
     settings: dict, ratio: float, model: nn.Module, spec: dict, samples: Samples, loss: str
 ) -> tuple[nn.Module, dict]:
     images, target = judged(samples, JUDGED, torch.device("cpu"))
-    chosen = {name: settings[name] for name in ("target", "importance", "scope", "round_to")}
+    chosen = {name: settings[name] for name in ("target", "criterion", "scope", "round_to")}
     objective = supervised(loss_of(loss, samples.units))
     return prune(model.cpu(), spec, images, target, objective, ratio=ratio, **chosen)
