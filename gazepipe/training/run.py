@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from gazepipe.training.device import random_states, set_random_states
 from gazepipe.training.distributed import ALONE, Group
+from gazepipe.training.method import Regime
 from gazepipe.training.state import Snapshot
 
 
@@ -36,15 +38,16 @@ class Run:
 
     `generators` are all that it draws from, besides torch's own and the order of samples, which follows from the
     epoch. `history` holds the epochs that are complete; `best` the weights of the best of them, and `best_errors` its
-    validation error by subject. `seconds` is the time that earlier processes spent, `resumes` their number. In a
-    `group` of processes generators and losses are each one's own.
+    validation error by subject. `earlier_seconds` is the time that earlier processes spent, `resumes` their number. In
+    a `group` of processes generators and losses are each one's own.
     """
 
     model: nn.Module
-    adapters: nn.Module | None
+    regime: Regime
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     device: torch.device
+    precision: str
     generators: dict[str, torch.Generator]
     group: Group = ALONE
     average: Average | None = None
@@ -54,8 +57,19 @@ class Run:
     best_errors: dict[str, float] = field(default_factory=dict)
     cycle: int = 0
     epoch: int = 0
-    seconds: float = 0.0
+    earlier_seconds: float = 0.0
     resumes: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def adapters(self) -> nn.Module | None:
+        """What is trained along and not kept."""
+        return self.regime.adapters
+
+    @property
+    def seconds(self) -> float:
+        """The time spent on it by all processes."""
+        return self.earlier_seconds + time.monotonic() - self.began
 
     @property
     def trained(self) -> list[nn.Module]:
@@ -71,8 +85,8 @@ class Run:
 COUNTERS = ("history", "best_errors", "cycle", "epoch", "resumes")
 
 
-def snapshot(run: Run, seconds: float) -> Snapshot:
-    """A run, behind at least one step of its epoch, and the `seconds` spent on it, as `restore` takes them.
+def snapshot(run: Run) -> Snapshot:
+    """A run, behind at least one step of its epoch, as `restore` takes it.
 
     What each process of a group has for itself is stacked by rank.
     """
@@ -92,11 +106,11 @@ def snapshot(run: Run, seconds: float) -> Snapshot:
         parts[f"optimizer/{number}"] = {name: value for name, value in values.items() if torch.is_tensor(value)}
     tensors = {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
     facts = {name: getattr(run, name) for name in COUNTERS}
-    return tensors, {**facts, "seconds": seconds, "scaler": run.scaler.state_dict()}
+    return tensors, {**facts, "seconds": run.seconds, "scaler": run.scaler.state_dict()}
 
 
-def restore(run: Run, saved: Snapshot, ema: float) -> None:
-    """Make `run`, fresh and of the same identity, what it was when the snapshot was taken; `ema` as in `fit`."""
+def restore(run: Run, saved: Snapshot) -> None:
+    """Make `run`, fresh and of the same identity, what it was when the snapshot was taken."""
     (tensors, facts), rank = saved, run.group.rank
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
@@ -105,8 +119,8 @@ def restore(run: Run, saved: Snapshot, ema: float) -> None:
     run.model.load_state_dict(parts["model"])
     if run.adapters is not None:
         run.adapters.load_state_dict(parts["adapters"])
-    if ema > 0:
-        run.average = Average(run.model, ema)
+    if run.regime.training.ema > 0:
+        run.average = Average(run.model, run.regime.training.ema)
         run.average.load_state_dict(parts["average"])
     moments = {int(part.partition("/")[2]): values for part, values in parts.items() if part.startswith("optimizer/")}
     groups = run.optimizer.state_dict()["param_groups"]
@@ -119,7 +133,7 @@ def restore(run: Run, saved: Snapshot, ema: float) -> None:
     run.best = parts.get("best", {})
     for name in COUNTERS:
         setattr(run, name, facts[name])
-    run.seconds = facts["seconds"]
+    run.earlier_seconds = facts["seconds"]
     run.resumes += 1
 
 
