@@ -85,8 +85,8 @@ class Shrink(KindSettings):
     makes_a_shape = True
 
     first_layer: Literal["low_rank", "dropped"] | None = None
-    """`low_rank`: the first fully connected layer is factored in two; `dropped`: it loses its least important
-    dimensions; null: it stays as it is."""
+    """The first fully connected layer: `low_rank`: factored in two; `dropped`: without its least important dimensions;
+    null: as it is."""
     width: Literal["auto"] | Count = "auto"
     """Dimensions that the first layer keeps. `auto`: what `explain` found on the parent's run."""
     towers: Annotated[float, Field(gt=0, le=1)] = 1.0
