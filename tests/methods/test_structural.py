@@ -104,10 +104,10 @@ def test_silent_channels_are_the_first_to_go(arch, grouped):
     for group in groups:
         silence(model, group, torch.arange(1, group.size, 2))
     images, labels = samples()
-    for importance in ("l2", "cosine", "taylor"):
-        for group, score in zip(groups, scores(model, groups, importance, images, labels, loss), strict=True):
+    for criterion in ("l2", "cosine", "taylor"):
+        for group, score in zip(groups, scores(model, groups, criterion, images, labels, loss), strict=True):
             assert score[1::2].max() < 1e-12
-            assert score[0::2].max() > 0, (importance, group.root)
+            assert score[0::2].max() > 0, (criterion, group.root)
 
 
 def test_simvit_keeps_attention_and_what_layer_norms_see(grouped):
@@ -156,8 +156,8 @@ def test_the_ratio_is_reached(arch, scope, target):
     spec = spec_of(arch, 1.0 if arch == "mobile_gaze" else 0.5)
     model = lively(spec)
     full = count(model, SHAPE)[target]
-    for importance, ratio in (("taylor", 0.5), ("cosine", 0.3)):
-        smaller, _ = pruned(model, spec, ratio, target=target, scope=scope, importance=importance)
+    for criterion, ratio in (("taylor", 0.5), ("cosine", 0.3)):
+        smaller, _ = pruned(model, spec, ratio, target=target, scope=scope, criterion=criterion)
         assert count(smaller, SHAPE)[target] / full == pytest.approx(ratio, rel=0.06)
 
 
@@ -197,7 +197,7 @@ def test_global_takes_channels_where_they_matter_least():
     model = lively(spec)
     silent = next(group for group in channel_groups(model)[0] if "stage4.1.body.3" in {m.layer for m in group.members})
     silence(model, silent, torch.arange(silent.size // 2))
-    smaller, _ = pruned(model, spec, 0.9, scope="global", importance="cosine")
+    smaller, _ = pruned(model, spec, 0.9, scope="global", criterion="cosine")
     assert stage_channels(smaller)[:3] == stage_channels(model)[:3]
     assert stage_channels(smaller)[3] < stage_channels(model)[3]
 
@@ -224,7 +224,7 @@ def test_steps_lead_where_one_pruning_leads():
     assert same == checked_spec(step)
 
 
-# -- importance ------------------------------------------------------------------------------------------------------
+# -- criteria --------------------------------------------------------------------------------------------------------
 
 
 def test_distances_and_cosines_by_hand():
@@ -236,8 +236,8 @@ def test_distances_and_cosines_by_hand():
 
 def test_scores_have_mean_one_in_each_group(grouped):
     model, groups, _ = grouped["mobile_gaze"]
-    for importance in ("l2", "cosine", "geometric_median", "taylor"):
-        for group, score in zip(groups, scores(model, groups, importance, *samples(), loss), strict=True):
+    for criterion in ("l2", "cosine", "geometric_median", "taylor"):
+        for group, score in zip(groups, scores(model, groups, criterion, *samples(), loss), strict=True):
             assert score.shape == (group.size,)
             assert score.min() >= 0
             assert score.mean() == pytest.approx(1)
@@ -263,8 +263,8 @@ def test_taylor_is_the_first_order_change_of_the_objective(grouped):
 
 def test_same_arguments_same_network():
     spec = spec_of("resnet18", 0.25)
-    for importance in ("taylor", "geometric_median"):
-        (first, one), (second, two) = (pruned(lively(spec), spec, 0.5, importance=importance) for _ in range(2))
+    for criterion in ("taylor", "geometric_median"):
+        (first, one), (second, two) = (pruned(lively(spec), spec, 0.5, criterion=criterion) for _ in range(2))
         assert one == two
         assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
@@ -454,8 +454,8 @@ def test_a_network_without_prunable_layers(network):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"target": "latency"}, "target is 'latency'; use one of macs, params"),
-        ({"importance": "random"}, "importance is 'random'; use one of cosine, l2, taylor, geometric_median"),
+        ({"target": "latency"}, "target is 'latency'; use one of macs, params, channels"),
+        ({"criterion": "random"}, "criterion is 'random'; use one of cosine, l2, taylor, geometric_median"),
         ({"scope": "everywhere"}, "scope is 'everywhere'"),
         ({"ratio": 1.0}, "ratio is 1.0"),
         ({"ratio": 0}, "ratio is 0"),

@@ -8,12 +8,15 @@ from torch import nn
 from gazepipe.common.files import read_json
 from gazepipe.errors import UserError
 from gazepipe.methods.shrink.first_layer import drop_dimensions, low_rank
-from gazepipe.methods.shrink.towers import prune_towers
+from gazepipe.methods.structural.prune import prune
 from gazepipe.models.itracker import ITracker4
+from gazepipe.training.losses import loss_of, supervised
 from gazepipe.training.samples import Samples, batches, judged, normalised, to_unit
 
 JUDGED = 128
 """Images that tell which channels matter; more change the ranking little."""
+LOSS = "smooth_l1"
+"""Whose first-order change says, by the criterion taylor, how much a channel matters."""
 BATCH = 32
 
 
@@ -22,8 +25,9 @@ def shrink(
 ) -> tuple[nn.Module, dict]:
     """The smaller network and its spec; `model` is left as it is.
 
-    `block` is {"embedding": low_rank, dropped or None, "width": a number or auto, "towers": share of the channels that
-    stay, "importance": taylor, l2 or cosine}; `samples` are those of the training subjects; `width` the width.json
+    `block` is {"embedding": low_rank, dropped or None, "width": a number or auto, "towers": share of the full
+    network's channels that stay, the same of each layer, "importance": their criterion, see
+    `gazepipe.methods.structural.criteria`}; `samples` are those of the training subjects; `width` the width.json
     of the explanation, read where the width is `auto` or dimensions are dropped. Deterministic. Raises
     UserError where the network is no itracker4, or width.json is missing what is asked for.
     """
@@ -31,8 +35,9 @@ def shrink(
         raise UserError(f"shrink: the network is {spec['arch']}; only itracker4 can be shrunk so, use another method")
     model = model.to(device).eval()
     if block["towers"] < 1:
-        images, _ = judged(samples, JUDGED, device)
-        model, spec = prune_towers(model, spec, images, block["towers"], block["importance"], scope="layer")
+        judges = *judged(samples, JUDGED, device), supervised(loss_of(LOSS, samples.units))
+        settings = {"criterion": block["importance"], "scope": "local", "round_to": 1}
+        model, spec = prune(model, spec, *judges, target="channels", ratio=block["towers"], **settings)
     if block["embedding"] is None:
         return model, spec
     chosen = read_json(width) if width is not None else {}

@@ -57,6 +57,6 @@ def _pruned(
     settings: dict, ratio: float, model: nn.Module, spec: dict, samples: Samples, loss: str
 ) -> tuple[nn.Module, dict]:
     images, target = judged(samples, JUDGED, torch.device("cpu"))
-    chosen = {name: settings[name] for name in ("target", "importance", "scope", "round_to")}
+    chosen = {name: settings[name] for name in ("target", "scope", "round_to")}
     objective = supervised(loss_of(loss, samples.units))
-    return prune(model.cpu(), spec, images, target, objective, ratio=ratio, **chosen)
+    return prune(model.cpu(), spec, images, target, objective, ratio=ratio, criterion=settings["importance"], **chosen)
