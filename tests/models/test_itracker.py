@@ -265,7 +265,7 @@ def test_the_state_holds_parameters_only():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"outptu": "relu"}, "option 'outptu' is unknown; use one of output, embedding, shared, pool, dimensions, rank"),
+        ({"outptu": "relu"}, "'outptu' is unknown; use one of output, embedding, shared, pool, dimensions, rank"),
         ({"output": "tanh"}, "output is 'tanh'; use one of sigmoid, relu, none"),
         ({"embedding": "relu"}, "embedding is 'relu'"),
         ({"shared": 1}, "shared is 1"),
@@ -287,7 +287,7 @@ def test_bad_options(options, message):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"towers.0.norm1": [0, 8]}, r"'towers.0.norm1' is to be \[0, 8\]; list some of \[0, 1, 2, 3, 4, 5, 6, 7\], rising"),
+        ({"towers.0.norm1": [0, 8]}, r"norm1' is to be \[0, 8\]; list some of \[0, 1, 2, 3, 4, 5, 6, 7\], rising"),
         ({"towers.0.norm1": [5, 0]}, r"\[5, 0\]"),
         ({"towers.0.norm1": [5, 5]}, r"\[5, 5\]"),
         ({"towers.0.norm1": []}, r"is to be \[\]"),
