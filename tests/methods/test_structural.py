@@ -12,7 +12,7 @@ from torch import nn
 from gazepipe.errors import UserError
 from gazepipe.methods.structural.criteria import distance_sum, distinctness, scores
 from gazepipe.methods.structural.graph import Group, channel_groups, without
-from gazepipe.methods.structural.prune import _Weigher, prune, schedule
+from gazepipe.methods.structural.prune import _in_order, _Weigher, prune, schedule
 from gazepipe.models.channels import narrow, sizes
 from gazepipe.models.registry import build, checked_spec, stage_channels
 from gazepipe.models.weights import load_weights, save_weights
@@ -347,17 +347,19 @@ def test_scores_have_mean_one_in_each_group(grouped):
             assert score.mean() == pytest.approx(1)
 
 
-def test_taylor_is_the_first_order_change_of_the_objective(grouped):
+@pytest.mark.parametrize(
+    ("arch", "root", "reader"),
+    [("resnet18", "stage3.1.body.0", "stage3.1.body.3"), ("resnext", "blocks.1.0", "blocks.1.3")],
+)
+def test_taylor_is_the_first_order_change_of_the_objective(arch, root, reader, grouped):
     """Against a gate on the channels themselves: d loss / d gate at 1, squared and averaged over parts of 8 images."""
-    original, groups, _ = grouped["resnet18"]
+    original, groups, _ = grouped[arch]
     model = copy.deepcopy(original).double()
     images, labels = (value.double() for value in samples())
-    root = "stage3.1.body.0"
     group = next(group for group in groups if group.root == root)
     found = scores(model, [group], "taylor", images, labels, loss)[0]
     gate = torch.ones(group.size, dtype=torch.float64, requires_grad=True)
-    reader = model.get_submodule("stage3.1.body.3")
-    reader.register_forward_pre_hook(lambda module, inputs: inputs[0] * gate[:, None, None])
+    model.get_submodule(reader).register_forward_pre_hook(lambda module, inputs: inputs[0] * gate[:, None, None])
     expected = sum(
         torch.autograd.grad(loss(model, some, theirs), gate)[0].square()
         for some, theirs in zip(images.split(8), labels.split(8), strict=True)
@@ -407,6 +409,24 @@ def test_a_network_built_narrow_starts_as_widely_spread_as_the_full_one():
     model = narrowed.train()
     model(samples()[0]).square().sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_what_goes_first_by_hand():
+    """Four channels in two blocks: 1 and 3 are the worst of theirs, then 0 and 2."""
+    paired = Group("a", 4, (), torch.tensor([[0, 1], [2, 3]]))
+    free = Group("b", 3, (), torch.tensor([[0, 1, 2]]))
+    scored = [torch.tensor([4.0, 1.0, 2.0, 1.0]), torch.tensor([0.5, 2.0, 2.5])]
+    found = _in_order([paired, free], scored, "global", 1)
+    assert [(score, root, channels.tolist()) for score, root, channels in found] == [
+        (0.5, "b", [0]),
+        (1.0, "a", [1, 3]),
+        (2.0, "b", [1]),
+    ]
+    found = _in_order([paired, free], scored, "local", 1)
+    assert [(root, channels.tolist()) for _, root, channels in found] == [("b", [0]), ("a", [1, 3]), ("b", [1])]
+    assert [key for key, _, _ in found] == pytest.approx([1 / 6, 1 / 4, 1 / 2])
+    assert [root for _, root, _ in _in_order([paired, free], scored, "global", 2)] == ["b", "a"]
+    assert _in_order([paired, free], scored, "global", 3) == []  # a multiple of 3 and of 2 is 6
 
 
 def test_the_spec_of_a_whole_network_names_no_channels():

@@ -120,14 +120,16 @@ def _together(blocks: list[Block]) -> Removed:
 
 def _nearest(cost: Callable[[list[Block]], float], blocks: list[Block], goal: float) -> list[Block] | None:
     """The first blocks, by bisection, that leave the cost just above the goal, and one more: the one that leads
-    nearest to it. None where all blocks together stay more than 2 % above."""
+    nearest to it, the first of several that do. None where all blocks together stay more than 2 % above."""
     if cost(blocks) > 1.02 * goal:
         return None
     low, high = 0, len(blocks)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if cost(blocks[:middle]) > goal else (low, middle)
-    following = {block[1]: block for block in reversed(blocks[low:])}
+    following: dict[str, Block] = {}
+    for block in blocks[low:]:
+        following.setdefault(block[1], block)
     choices = [blocks[:low], *([*blocks[:low], block] for block in following.values())]
     return min(choices, key=lambda chosen: abs(cost(chosen) - goal))
 
