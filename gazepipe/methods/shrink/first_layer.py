@@ -22,7 +22,7 @@ def low_rank(model: nn.Module, spec: dict, features: list[torch.Tensor], rank: i
     dimensions = len(first.bias)
     if not 1 <= rank <= dimensions:
         raise UserError(f"shrink: rank is {rank}; use 1 to {dimensions}, the size of the embedding")
-    weights = _weights(first)
+    weights = term_weights(first)
     response = sum(x.double().to(weight.device) @ weight.T for x, weight in zip(features, weights, strict=True))
     mean = response.mean(dim=0)
     centred = response - mean
@@ -60,11 +60,11 @@ def drop_dimensions(
         changed["first.mix.weight"] = first.mix.weight[keep]
     else:
         rank, changed["first.mix.weight"] = None, None
-        changed |= {f"first.terms.{view}.weight": weight[keep] for view, weight in enumerate(_weights(first))}
+        changed |= {f"first.terms.{view}.weight": weight[keep] for view, weight in enumerate(term_weights(first))}
     return rebuilt(model, spec, {"dimensions": len(keep), "rank": rank}, changed)
 
 
-def _weights(first: TowerSum) -> list[torch.Tensor]:
+def term_weights(first: TowerSum) -> list[torch.Tensor]:
     """The weights [E, f] of each tower's term, float64, factors multiplied out."""
     terms = [term.weight.double() for term in first.terms]
     return [first.mix.weight.double() @ term for term in terms] if isinstance(first.mix, nn.Linear) else terms
