@@ -59,8 +59,8 @@ class Readout(nn.Module):
 
 @torch.no_grad()
 def narrowed(model: ITracker4, spec: dict, kind: str, width: int, order: np.ndarray, features: torch.Tensor) -> Readout:
-    """`model` of `spec` behind its towers with a first layer of `width`, for `features` [n, D] of the training subjects:
-    of that rank, or (`kind` dropped) with the first so many dimensions of `order` [E] only."""
+    """`model` of `spec` behind its towers with a first layer of `width`: of that rank for `features` [n, D] of the
+    training subjects, or (`kind` dropped) with the first so many dimensions of `order` [E] only."""
     whole = Readout(model)
     if kind == "low_rank":
         return Readout(low_rank(model, spec, whole.by_tower(features), width)[0])
