@@ -9,14 +9,17 @@ from gazepipe.common.files import read_json
 from gazepipe.errors import UserError
 from gazepipe.methods.settings import Shrink
 from gazepipe.methods.shrink.first_layer import drop_dimensions, low_rank
-from gazepipe.methods.shrink.towers import prune_towers
+from gazepipe.methods.structural.prune import prune
 from gazepipe.models.itracker import ITracker4
 from gazepipe.models.settings import Spec
+from gazepipe.training.losses import loss_of, supervised
 from gazepipe.training.method import Kind, Network, Recover
 from gazepipe.training.samples import Samples, batches, judged, normalised, to_unit
 
 JUDGED = 128
 """Images that tell which channels matter; more change the ranking little."""
+LOSS = "smooth_l1"
+"""Whose first-order change says, by the criterion taylor, how much a channel matters."""
 BATCH = 32
 
 
@@ -43,8 +46,9 @@ def shrink(
         raise UserError(f"shrink: the network is {spec['arch']}; only itracker4 can be shrunk so, use another method")
     model = model.to(device).eval()
     if settings.towers < 1:
-        images, _ = judged(samples, JUDGED, device)
-        model, spec = prune_towers(model, spec, images, settings.towers, settings.criterion, scope="layer")
+        judges = *judged(samples, JUDGED, device), supervised(loss_of(LOSS, samples.units))
+        how = {"criterion": settings.criterion, "scope": "local", "round_to": 1}
+        model, spec = prune(model, spec, *judges, target="channels", ratio=settings.towers, **how)
     if settings.first_layer is None:
         return model, spec
     chosen = read_json(width) if width is not None else {}
