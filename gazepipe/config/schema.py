@@ -8,7 +8,7 @@ from gazepipe.common.settings import Count, Name, Seed, Settings, Share
 from gazepipe.datasets.settings import POINT_LAYOUTS, Manifest, NearEye, Patch, Source, Split
 from gazepipe.evaluation.settings import Statistics
 from gazepipe.export.settings import Deploy
-from gazepipe.methods.settings import Kinds
+from gazepipe.methods.settings import Kinds, declared
 from gazepipe.near_eye.settings import Explain
 from gazepipe.profiling.settings import Profiling
 from gazepipe.training.settings import Augmentation, Training
@@ -95,11 +95,12 @@ class Method(Kinds):
 
     @model_validator(mode="after")
     def _links(self) -> "Method":
-        if (self.kd is None) != (self.teacher is None):
-            raise ValueError("'kd' and 'teacher' go together")
-        for kind in ("rebirth", "shrink", "structural"):
-            if getattr(self, kind) is not None and self.parent is None:
-                raise ValueError(f"'{kind}' starts from trained weights: name a 'parent'")
+        learners = [name for name, kind in declared(Kinds).items() if kind.needs == "teacher"]
+        if any(name in self.chosen for name in learners) != (self.teacher is not None):
+            raise ValueError(f"{' or '.join(map(repr, learners))} and 'teacher' go together")
+        for name, kind in self.chosen.items():
+            if kind.needs == "parent" and self.parent is None:
+                raise ValueError(f"'{name}' starts from trained weights: name a 'parent'")
         if self.shape is not None and self.parent is not None:
             raise ValueError("'shape' starts from nothing, 'parent' from weights: name one of them")
         return self

@@ -1,12 +1,29 @@
-"""The typed blocks of the kinds of method."""
+"""The kinds of method: each is declared here once, by its settings and by its field in `Kinds`.
 
-from typing import Annotated, Literal
+What a kind can do is said in `gazepipe.training.method.Kind`; the class that does it lies in a module of its own.
+"""
+
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from gazepipe.common.settings import Count, NonNegative, Positive, Seed, Settings
 from gazepipe.models.settings import Spec
 from gazepipe.training.settings import Augmentation, Training
+
+
+class KindSettings(Settings):
+    """Base of the settings of a kind, and what others must know about it."""
+
+    code: ClassVar[str]
+    """The class that carries it out, "module:class". It is loaded by name, and only by the methods that use it: source
+    fingerprints follow import statements, so a change in re-birth leaves the runs of other methods alone."""
+    needs: ClassVar[Literal["parent", "teacher"] | None] = None
+    """The link that a method of this kind must have."""
+    changes_network: ClassVar[bool] = False
+    """Whether it changes the network that it starts from, which one kind of a method may do."""
+    makes_a_shape: ClassVar[bool] = False
+    """Whether the network that comes out has another shape."""
 
 
 class FeatureKD(Settings):
@@ -24,8 +41,11 @@ class FeatureKD(Settings):
     """Weight of the non-local term. 0: off."""
 
 
-class KD(Settings):
+class KD(KindSettings):
     """Distillation from the method's `teacher`."""
+
+    code = "gazepipe.methods.distillation:Distillation"
+    needs = "teacher"
 
     response: NonNegative = 1.0
     """Weight of imitating the teacher's output. Without effect with `random_target`."""
@@ -37,8 +57,12 @@ class KD(Settings):
     """Distillation of feature maps besides. null: none."""
 
 
-class Rebirth(Settings):
+class Rebirth(KindSettings):
     """Pruning that keeps the size: the most redundant filters start again, orthogonal to the others."""
+
+    code = "gazepipe.methods.rebirth:FilterRebirth"
+    needs = "parent"
+    changes_network = True
 
     share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     """Share of each layer's filters that is reborn in each generation."""
@@ -52,8 +76,13 @@ class Rebirth(Settings):
     """Weight of the penalty on the correlation between a layer's filters. 0: off."""
 
 
-class Shrink(Settings):
+class Shrink(KindSettings):
     """A smaller near-eye network cut from the parent's: its first fully connected layer, its towers, or both."""
+
+    code = "gazepipe.methods.shrink.shrink:Shrinking"
+    needs = "parent"
+    changes_network = True
+    makes_a_shape = True
 
     first_layer: Literal["low_rank", "dropped"] | None = None
     """The first fully connected layer: `low_rank`: factored in two; `dropped`: without its least important dimensions;
@@ -67,8 +96,13 @@ class Shrink(Settings):
     filters (`l2`) or similarity to the other filters (`cosine`)."""
 
 
-class Structural(Settings):
+class Structural(KindSettings):
     """Structural pruning of the parent's network: whole channels go."""
+
+    code = "gazepipe.methods.structural.steps:Pruning"
+    needs = "parent"
+    changes_network = True
+    makes_a_shape = True
 
     target: Literal["macs", "params"] = "macs"
     """What `ratio` is a share of: multiply-adds (`macs`) or parameters (`params`)."""
@@ -87,18 +121,9 @@ class Structural(Settings):
     """Epochs of training after each pruning but the last, which has `training.epochs`."""
 
 
-MODULES = {
-    "kd": "gazepipe.methods.distillation",
-    "rebirth": "gazepipe.methods.rebirth",
-    "shrink": "gazepipe.methods.shrink.shrink",
-    "structural": "gazepipe.methods.structural.steps",
-}
-"""The module of each kind. It is loaded by name, and only by the methods that use it: source fingerprints follow import
-statements, so a change in re-birth leaves the runs of other methods alone."""
-
-
 class Kinds(Settings):
-    """What a method does to its network: any of these kinds, of which one at most changes the network itself."""
+    """What a method does to its network: any of these kinds, of which one at most changes the network itself. They act
+    in this order: each has what those before made of network and objective."""
 
     kd: KD | None = None
     """Learn from the `teacher`. null: from the labels alone."""
@@ -111,14 +136,30 @@ class Kinds(Settings):
 
     @model_validator(mode="after")
     def _one_changes_the_network(self) -> "Kinds":
-        if sum(kind is not None for kind in (self.rebirth, self.shrink, self.structural)) > 1:
-            raise ValueError("'rebirth', 'shrink' and 'structural' each change the network: use one in a method")
+        if sum(kind.changes_network for kind in self.chosen.values()) > 1:
+            *names, last = [f"'{name}'" for name, kind in declared(type(self)).items() if kind.changes_network]
+            raise ValueError(f"{', '.join(names)} and {last} each change the network: use one in a method")
         return self
+
+    @property
+    def chosen(self) -> dict[str, KindSettings]:
+        """The settings of the kinds that there are, by name."""
+        return {name: value for name, value in self if isinstance(value, KindSettings)}
 
     @property
     def makes_a_shape(self) -> bool:
         """Whether the network that comes out is smaller than the parent's."""
-        return self.shrink is not None or self.structural is not None
+        return any(kind.makes_a_shape for kind in self.chosen.values())
+
+
+def declared(kinds: type[Kinds]) -> dict[str, type[KindSettings]]:
+    """The class of each kind's settings, by name."""
+    found = {name: get_args(field.annotation)[:1] for name, field in kinds.model_fields.items()}
+    return {name: kind for name, (kind,) in found.items() if isinstance(kind, type) and issubclass(kind, KindSettings)}
+
+
+MODULES = {name: kind.code.partition(":")[0] for name, kind in declared(Kinds).items()}
+"""The module of each kind, for source fingerprints."""
 
 
 class TrainSettings(Settings):
