@@ -45,3 +45,14 @@ def count(value: float) -> str:
         if value >= size:
             return f"{value / size:.2f} {unit}"
     return str(int(value))
+
+
+def row_name(model: str, method: str) -> str:
+    """`label`, and what stands in its place for the mean of the training targets."""
+    return "*predict the mean*" if model == "mean" else label(model, method)
+
+
+def error_text(error: float, spread: float, low: float, high: float) -> str:
+    """4.20 ± 0.31 [3.90, 4.51]: an error, its spread (left out where it is NaN) and its interval."""
+    between = "" if pd.isna(spread) else f" ± {spread:.2f}"
+    return f"{error:.2f}{between}{interval_text(low, high, '.2f')}"

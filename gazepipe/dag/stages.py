@@ -221,6 +221,7 @@ STAGES = {
         inputs="gazepipe.dag.tables:inputs",
         besides=TABLES_READ,
         outputs="gazepipe.dag.tables:outputs",
+        modules="gazepipe.dag.tables:modules",
         source=("gazepipe.report.tables", "gazepipe.provenance.checksums"),
         whole_folder=True,
     ),

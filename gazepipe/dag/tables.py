@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gazepipe.config import select
 from gazepipe.dag import runs
 from gazepipe.dag.stage import File, Files, made
-from gazepipe.report.settings import TABLES
+from gazepipe.report.settings import chosen
 
 if TYPE_CHECKING:
     from gazepipe.dag.plan import Plan
@@ -63,9 +63,7 @@ def agreements(plan: Plan) -> list[File]:
 
 def outputs(plan: Plan) -> dict[str, str]:
     """The page first, the CSV files of the run's topics, figures, checksums of all results."""
-    from gazepipe.dag import runs
-
-    names = [name for topic, names in TABLES.items() if topic in topics(plan) for name in names]
+    names = [table.name for table in chosen(topics(plan)) if table.frame]
     pareto = {
         f"pareto{number}": f"{{results}}/figures/pareto/{dataset}.png"
         for number, dataset in enumerate(runs.deployed_datasets(plan.config))
@@ -76,6 +74,11 @@ def outputs(plan: Plan) -> dict[str, str]:
         **pareto,
         "checksums": "{results}/checksums.json",
     }
+
+
+def modules(plan: Plan) -> tuple[str, ...]:
+    """The modules of the run's tables, which are loaded by name."""
+    return tuple(dict.fromkeys(module for table in chosen(topics(plan)) for module in table.modules))
 
 
 def topics(plan: Plan) -> set[str]:

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from gazepipe.common.files import atomic
 from gazepipe.common.plotting import DPI, FAINT, INK, PALE, STYLE
+from gazepipe.evaluation.results import Results
 
 VARIANTS = {
     ("eager", "fp32"): ("PyTorch, eager", "#6b7780", "o"),
@@ -33,6 +34,12 @@ PLAIN_RING_PX = 12
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top in pixels."""
+
+
+def draw(results: Results, frame: pd.DataFrame) -> None:
+    """The figure of each data set in the table `deployed`."""
+    for number, dataset in enumerate(results.settings.deployed):
+        pareto(frame[frame.dataset == dataset], results.file("tables", f"pareto{number}"))
 
 
 def pareto(rows: pd.DataFrame, out: Path) -> None:

@@ -30,7 +30,8 @@ def bring(block: dict, receipt: Path, workers: int, patience: Patience | None = 
 
     `block` is {"layout", "subjects", "folder", "source"}; "options" for the layout's reader, where it has any; for the
     source `url` also "consent", "downloads", the folder that archives are loaded to, and "checksums", the file of those
-    first seen. `source` is {"drawn": {...}}, {"url": {...}} (keys of `datasets.settings.Url`) or {"path": folder or archive}.
+    first seen. `source` is {"drawn": {...}}, {"url": {...}} (keys of `datasets.settings.Url`) or {"path": folder or
+    archive}.
     Writes the receipt {"folder", "layout", "source", "files", "bytes", "checksum"} last. Raises UserError
     where consent is missing, a download fails or is not the file expected, an archive is unsafe or holds another data
     set, or a folder is missing or empty.
