@@ -8,29 +8,39 @@ from gazepipe.common.settings import Count, Name, Seed, Settings, Share
 from gazepipe.datasets.settings import POINT_LAYOUTS, Manifest, NearEye, Patch, Source, Split
 from gazepipe.evaluation.settings import Statistics
 from gazepipe.export.settings import Deploy
-from gazepipe.methods.settings import Kinds
+from gazepipe.methods.settings import Kinds, declared
 from gazepipe.near_eye.settings import Explain
 from gazepipe.profiling.settings import Profiling
 from gazepipe.training.settings import Augmentation, Training
 
 
 class Dataset(Settings):
-    """One data set of the catalogue. `patch`: in place of the top-level one. `licence`: that of a `path` source, for
-    the record. `max_rejected`: the share of unusable images above which `prepare` fails. `training` and
-    `augmentation` override keys of the top-level blocks."""
+    """One data set of the catalogue."""
 
     layout: Literal["columbia", "mpiifacegaze", "ethxgaze", "mpiigaze", "mpiigaze-npz", "manifest", "near-eye"]
+    """How the data set's files lie, which says what reads them."""
     source: Source
+    """Where it comes from."""
     subjects: Count
+    """Number of subjects that are used, the first ones; fewer in the data are an error."""
     split: Split
+    """Its folds."""
     patch: Patch | None = None
+    """What networks see of it. null: the top-level `patch`."""
     manifest: Manifest | None = None
+    """How its table is read; with layout `manifest` only."""
     near_eye: NearEye | None = None
+    """Corrections of its images; with layout `near-eye` only."""
     licence: str = ""
+    """Licence of a `path` source, for the record."""
     max_rejected: Share = 0.01
+    """Share of unusable images above which `prepare` fails."""
     parts: Count = 2
+    """Jobs that prepare its subjects side by side."""
     training: dict[str, Any] = {}
+    """Keys of the top-level `training` to override."""
     augmentation: dict[str, Any] = {}
+    """Keys of the top-level `augmentation` to override."""
 
     @property
     def task(self) -> Literal["angles", "point"]:
@@ -54,68 +64,95 @@ class Dataset(Settings):
 
 
 class Model(Settings):
-    """A network: `arch` is a registered name or a user's own `module:function`; `width` multiplies its channels;
-    `options` are the network's own; `task`: whether it predicts gaze `angles` or a gaze `point` (left out: what
-    the registered network does, `angles` for one's own); `methods`: in place of the benchmark's; `training`
-    overrides keys of the top-level block."""
+    """One network of the catalogue."""
 
     arch: str
+    """A registered name, or one's own `module:function`."""
     width: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Factor on the numbers of channels."""
     options: dict[str, Any] = {}
+    """The network's own options."""
     task: Literal["angles", "point"] | None = None
+    """What it predicts: gaze `angles`, or the gaze `point` in a scene image. null: what the registered network does,
+    `angles` for one's own."""
     methods: list[Name] | None = None
+    """Methods of this model in place of the benchmark's. null: the benchmark's."""
     training: dict[str, Any] = {}
+    """Keys of the top-level `training` to override."""
 
 
 class Method(Kinds):
-    """A node of the DAG: what is done (`kd`, `rebirth`, `shrink`, `structural`), from which weights (`parent`), taught
-    by whom (`teacher`: a method of the same model, or `model/method`); `shape`: start from nothing, as the network that
-    this other method makes; `training` overrides keys of the top-level block."""
+    """A node of the DAG: what is done to a network, and from which other nodes."""
 
     parent: Name | None = None
+    """Method of the same model whose weights are the start. null: random weights."""
     teacher: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)?$")] | None = None
+    """Whom `kd` learns from: a method of the same model, or `model/method`."""
     shape: Name | None = None
+    """Start from random weights, in the shape of the network that this other method makes."""
     training: dict[str, Any] = {}
+    """Keys of the top-level `training` to override."""
 
     @model_validator(mode="after")
     def _links(self) -> "Method":
-        if (self.kd is None) != (self.teacher is None):
-            raise ValueError("'kd' and 'teacher' go together")
-        for kind in ("rebirth", "shrink", "structural"):
-            if getattr(self, kind) is not None and self.parent is None:
-                raise ValueError(f"'{kind}' starts from trained weights: name a 'parent'")
+        learners = [name for name, kind in declared(Kinds).items() if kind.needs == "teacher"]
+        if any(name in self.chosen for name in learners) != (self.teacher is not None):
+            raise ValueError(f"{' or '.join(map(repr, learners))} and 'teacher' go together")
+        for name, kind in self.chosen.items():
+            if kind.needs == "parent" and self.parent is None:
+                raise ValueError(f"'{name}' starts from trained weights: name a 'parent'")
         if self.shape is not None and self.parent is not None:
             raise ValueError("'shape' starts from nothing, 'parent' from weights: name one of them")
         return self
 
 
 class Benchmark(Settings):
-    """The selection that goes into the tables. `folds` per data set: a list, or all folds where it is left out;
-    `skip`: pairs `model/method` that make no sense together; `deploy`: pairs that are exported, tested through every
-    runtime and timed against each other, the first being the one that others are compared with."""
+    """What goes into the tables."""
 
     datasets: Annotated[list[Name], Field(min_length=1)]
+    """Names of `datasets`. Networks train on each and are tested on all of the same task."""
     models: Annotated[list[Name], Field(min_length=1)]
+    """Names of `models`."""
     methods: Annotated[list[Name], Field(min_length=1)]
+    """Names of `methods`, for each model without its own."""
     folds: dict[Name, Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]] = {}
+    """Folds of a data set that run. All where it is left out."""
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    """Each run is repeated with each seed."""
     skip: list[str] = []
+    """Pairs `model/method` to leave out."""
     deploy: list[str] = []
+    """Pairs `model/method` that are exported, tested through every runtime and timed; others are compared with the
+    first."""
 
 
 class Config(Settings):
-    """The whole configuration. `run` names the folder below `results/` (and `data/`), empty for the top itself."""
+    """The whole configuration."""
 
     run: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*)?$")] = ""
+    """Name of the run: results go to `results/<run>/`, data to `data/<run>/`. Empty: `results/` and `data/`
+    themselves."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What networks train and predict on. `auto`: a GPU where there is one."""
     patch: Patch = Patch()
+    """What networks see, unless a data set says otherwise."""
     datasets: dict[Name, Dataset]
+    """Catalogue of data sets."""
     models: dict[Name, Model]
+    """Catalogue of networks."""
     methods: dict[Name, Method]
+    """Catalogue of methods."""
     training: Training = Training()
+    """How networks are trained."""
     augmentation: Augmentation = Augmentation()
+    """Random changes of training images."""
     profiling: Profiling = Profiling()
+    """How networks are timed."""
     statistics: Statistics = Statistics()
+    """Confidence intervals."""
     explain: Explain = Explain()
+    """What is read from near-eye networks."""
     deploy: Deploy = Deploy()
+    """How networks are exported."""
     benchmark: Benchmark
+    """What goes into the tables."""

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from gazepipe.common.settings import Settings
 from gazepipe.config.messages import explain
 from gazepipe.config.schema import Config, Dataset, Model
-from gazepipe.datasets.settings import COLUMBIA_FOLDS, VIEWS, Patch
+from gazepipe.datasets.columbia import COLUMBIA_FOLDS
+from gazepipe.datasets.settings import VIEWS, Patch
 from gazepipe.errors import UserError
 from gazepipe.training.settings import Augmentation, Training
 

@@ -17,7 +17,6 @@ from gazepipe.config.schema import Config
 from gazepipe.dag.stage import WILDCARDS, File, Job, filled, matching, places
 from gazepipe.dag.stages import STAGES
 from gazepipe.errors import UserError
-from gazepipe.methods.settings import MODULES
 from gazepipe.models.registry import model_module
 from gazepipe.provenance import fingerprint
 
@@ -135,8 +134,7 @@ class Plan:
 
     def kind_modules(self, method: str) -> tuple[str, ...]:
         """The modules of what a method does."""
-        node = self.config.methods[method]
-        return tuple(module for name, module in MODULES.items() if getattr(node, name) is not None)
+        return tuple(kind.code.partition(":")[0] for kind in self.config.methods[method].chosen.values())
 
     def targets(self) -> Iterator[Job]:
         """The jobs that somebody asks for by name: the tables, and every bundle that may be exported."""

@@ -26,7 +26,7 @@ def linked(config: Config, dataset: str, model: str, method: str, fold: str, see
 def explained_for(config: Config, dataset: str, model: str, method: str, fold: str, seed: str) -> Run | None:
     """The run whose explanation says how wide a shrunk network has to be; None for others."""
     node = config.methods[method]
-    if node.shrink is None or node.shrink.embedding is None:
+    if node.shrink is None or node.shrink.first_layer is None:
         return None
     return {"dataset": dataset, "model": model, "method": node.parent, "fold": fold, "seed": seed}
 

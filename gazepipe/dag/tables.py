@@ -72,7 +72,7 @@ def outputs(plan: Plan) -> dict[str, str]:
         "page": "{results}/tables.md",
         **{name: f"{{results}}/tables/{name}.csv" for name in names},
         **pareto,
-        "checksums": "{results}/manifest.json",
+        "checksums": "{results}/checksums.json",
     }
 
 

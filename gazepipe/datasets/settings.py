@@ -11,56 +11,61 @@ EYE_LAYOUTS = {"mpiigaze", "mpiigaze-npz"}  # one eye in each image
 POINT_LAYOUTS = {"near-eye"}  # four eye cameras in a headset, gaze as a point in the scene image
 VIEWS = {"near-eye": 4}  # images of a sample, by kind of patch; 1 otherwise
 
-# The prior work's five folds, which numbered the subjects from 0: folder 0001 is 0.
-COLUMBIA_FOLDS = (
-    (7, 11, 53, 18, 17, 29, 30, 33, 22, 46, 32),
-    (51, 1, 45, 20, 25, 2, 14, 37, 10, 27, 6),
-    (55, 9, 8, 49, 16, 4, 28, 52, 19, 39, 23),
-    (50, 47, 5, 54, 34, 40, 36, 13, 38, 42, 41),
-    (21, 0, 12, 15, 48, 24, 44, 35, 43, 26, 31, 3),
-)
-
 
 class Patch(Settings):
-    """What the network sees: the whole normalised `face`, a 120 mm wide band over both `eyes`, one normalised `eye`
-    (the MPIIGaze layouts only), or the four whole images of a headset (`near-eye`); size in pixels."""
+    """What the network sees of a sample."""
 
     kind: Literal["face", "eyes", "eye", "near-eye"] = "eyes"
+    """`face`: the whole normalised face; `eyes`: a band 120 mm wide over both eyes; `eye`: one normalised eye (MPIIGaze
+    layouts only); `near-eye`: the four whole images of a headset."""
     height: Annotated[int, Field(ge=16, le=1024)] = 36
+    """Height of an image, px."""
     width: Annotated[int, Field(ge=16, le=1024)] = 112
+    """Width of an image, px."""
 
 
 class Drawn(Settings):
-    """Settings of the renderer. `scale`: fraction of Columbia's 5184 x 3456 px, or of a headset camera's 720 x 576;
-    `images` per subject: all but Columbia; `size` (px): side of the normalised view (MPIIFaceGaze, ETH-XGaze) or width
-    of the camera's picture (manifest)."""
+    """What the renderer draws."""
 
     seed: Seed = 0
+    """Seed of people, poses, light and gaze."""
     scale: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Size of the pictures as a fraction of the real ones: Columbia's 5184 x 3456 px, a headset camera's 720 x 576.
+    null: the renderer's own."""
     images: Count | None = None
+    """Images of each subject. null: the renderer's own number. Columbia has a fixed number."""
     size: Annotated[int, Field(ge=64, le=2048)] | None = None
+    """Side of the normalised view (MPIIFaceGaze, ETH-XGaze) or width of the camera's picture (manifest), px. null: the
+    renderer's own."""
 
 
 class Archive(Settings):
-    """One archive of a data set: its address, size in bytes and SHA-256 where they are published, and the subfolder
-    of the data set's folder that it is unpacked into."""
+    """One archive of a data set."""
 
     # No user name in it: addresses go into lock file and log. A password belongs into ~/.netrc.
     url: Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s#]*)?$")]
+    """Address, http or https, without a user name; a password belongs in ~/.netrc."""
     size: Count | None = None
+    """Size in bytes, if published. null: not checked."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 in hexadecimal, if published. null: the file as first loaded is the reference."""
     folder: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]*(/[A-Za-z0-9][A-Za-z0-9_. -]*)*$")] | None = None
+    """Subfolder of the data set's folder to unpack into. null: the data set's folder itself."""
 
 
 class Url(Settings):
-    """Archives to load, under which licence, whom to cite, the address of the terms. Where `consent_required`,
-    nothing is loaded before the source says `consent: true`."""
+    """Archives to load, and their terms."""
 
     archives: Annotated[list[Archive], Field(min_length=1)]
+    """The archives, in the order in which they are loaded."""
     licence: Annotated[str, Field(min_length=1)]
+    """Name of the licence."""
     citation: str = ""
+    """Whom to cite. Empty: nobody."""
     terms: str = ""
+    """Address of the terms. Empty: none, unless `consent_required`."""
     consent_required: bool = False
+    """true: nothing is loaded before the source says `consent: true`."""
 
     @model_validator(mode="after")
     def _terms_to_consent_to(self) -> "Url":
@@ -70,13 +75,16 @@ class Url(Settings):
 
 
 class Source(Settings):
-    """Where a data set comes from: exactly one of `drawn` (rendered here), `url` (archives to load) and `path` (a
-    folder or archive that is only read). `consent`: yours, to the licence of `url`."""
+    """Where a data set comes from: exactly one of `drawn`, `url` and `path`."""
 
     drawn: Drawn | None = None
+    """Rendered here."""
     url: Url | None = None
+    """Loaded from the web."""
     path: str | None = None
+    """A folder or an archive on this machine, which is only read. `~` is the home folder."""
     consent: bool = False
+    """true: you agree to the terms of `url`."""
 
     @model_validator(mode="after")
     def _one(self) -> "Source":
@@ -86,16 +94,19 @@ class Source(Settings):
 
 
 class Split(Settings):
-    """Fold protocol. `columbia`: the five published folds; `leave-one-out`: one subject a fold; `k-fold`: `folds`
-    seeded groups of subjects; `given`: the one fold that the data set's own folders make (near-eye). `by`: `day` makes
-    every day of a subject a group of its own, in layouts whose frames are named `day/image`. `validation`: share of the
-    training subjects (or days) held out for model selection."""
+    """Which subjects train, validate and test in each fold."""
 
     protocol: Literal["columbia", "leave-one-out", "k-fold", "given"]
+    """`columbia`: the five published folds; `leave-one-out`: one test subject a fold; `k-fold`: seeded groups of
+    subjects; `given`: the one fold that the data set's own folders make (near-eye)."""
     by: Literal["subject", "day"] = "subject"
+    """`day`: every day of a subject is a subject of its own, where frames are named `day/image`; needs `k-fold`."""
     folds: Annotated[int, Field(ge=2)] | None = None
+    """Number of groups of `k-fold`. null for the other protocols."""
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training subjects (or days) that is held out to choose the best epoch."""
     seed: Seed = 0
+    """Seed of the groups and of the choice of validation subjects."""
 
     @model_validator(mode="after")
     def _folds_only_for_k_fold(self) -> "Split":
@@ -107,42 +118,58 @@ class Split(Settings):
 
 
 class Camera(Settings):
-    """The camera of a manifest's pictures, without distortion: size, focal lengths, principal point, in pixels."""
+    """The camera that took a manifest's pictures, without distortion."""
 
     width: Count
+    """Width of a picture, px."""
     height: Count
+    """Height of a picture, px."""
     fx: Positive
+    """Focal length along x, px."""
     fy: Positive
+    """Focal length along y, px."""
     cx: float
+    """Principal point from the left edge, px."""
     cy: float
+    """Principal point from the upper edge, px."""
 
 
 class Screen(Settings):
-    """A flat screen: size in pixels and in mm; `origin` (mm) of its upper left corner, as its user sees it, in the
-    camera's frame; `rotation`: rotation vector (radians) from the screen's axes (x to the user's right, y down, z away
-    from the user) to the camera's. Its default is a screen in the camera's plane that faces as the camera does."""
+    """A flat screen that subjects look at."""
 
     width: Count
+    """Width, px."""
     height: Count
+    """Height, px."""
     width_mm: Positive
+    """Width, mm."""
     height_mm: Positive
+    """Height, mm."""
     origin: tuple[float, float, float]
+    """Upper left corner, as the user sees it, in the camera's frame: x, y, z in mm."""
     rotation: tuple[float, float, float] = (0.0, math.pi, 0.0)
+    """Rotation vector (radians) from the screen's axes (x to the user's right, y down, z away from the user) to the
+    camera's. The default is a screen in the camera's plane that faces as the camera does."""
 
 
 class Manifest(Settings):
-    """How the layout `manifest` is read. `file` (CSV or JSONL) lies in the data set's folder. `gaze` names the columns:
-    `angles` (pitch, yaw, in `units`), `point` (x, y, z: mm in the camera's frame) or `screen` (screen_x, screen_y: px).
-    `normalise`: `face` normalises the face, with a head pose that is `found` in the picture or `given` in columns;
-    `none` takes each image as the patch it is."""
+    """How a table of one's own images is read (layout `manifest`)."""
 
     file: str = "labels.csv"
+    """The table, CSV or JSONL, below the data set's folder."""
     gaze: Literal["angles", "point", "screen"] = "angles"
+    """Columns of the label. `angles`: pitch and yaw; `point`: x, y, z, mm in the camera's frame; `screen`: screen_x,
+    screen_y, px."""
     units: Literal["radians", "degrees"] = "radians"
+    """Unit of the gaze angles."""
     normalise: Literal["face", "none"]
+    """`face`: each picture is normalised around the face; `none`: each image is the patch as it is."""
     head: Literal["found", "given"] = "found"
+    """Head pose for the normalisation: `found` in the picture, or `given` in columns."""
     camera: Camera | None = None
+    """The camera; with `normalise: face` only."""
     screen: Screen | None = None
+    """The screen; with `gaze: screen` only."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Manifest":
@@ -158,12 +185,14 @@ class Manifest(Settings):
 
 
 class NearEye(Settings):
-    """How the layout `near-eye` is read: histogram equalisation, gamma correction (1: none), gamma-intensity
-    correction."""
+    """How the layout `near-eye` is read; the corrections are applied in the order intensity, gamma, equalisation."""
 
     equalise: bool = False
+    """true: histogram equalisation of each image."""
     gamma: Annotated[float, Field(gt=0, le=5)] = 1.0
+    """Gamma correction: values in 0 to 1 to the power of 1 / gamma; above 1 brightens, 1: none."""
     intensity_correction: bool = False
+    """true: each image gets the gamma that brings its mean brightness to a half."""
 
 
 # ---- the stages

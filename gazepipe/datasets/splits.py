@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gazepipe.common.files import write_text
-from gazepipe.datasets.settings import COLUMBIA_FOLDS, Split
+from gazepipe.datasets.columbia import COLUMBIA_FOLDS
+from gazepipe.datasets.settings import Split
 from gazepipe.datasets.store import Store, open_store
 from gazepipe.errors import UserError
 

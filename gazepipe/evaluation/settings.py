@@ -9,10 +9,12 @@ from gazepipe.models.settings import Spec
 
 
 class Statistics(Settings):
-    """Bootstrap over subjects."""
+    """Confidence intervals: a bootstrap over subjects."""
 
     resamples: Annotated[int, Field(ge=1000)] = 10_000
+    """Resamples of the subjects."""
     seed: Seed = 0
+    """Seed of the resamples."""
 
 
 # ---- the stages

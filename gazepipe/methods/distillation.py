@@ -1,51 +1,59 @@
-"""Knowledge distillation: objectives in which a trained network teaches another, of the same architecture or
-not.
-
-Loaded by name from `gazepipe.methods.train`.
-"""
+"""Knowledge distillation: objectives in which a trained network teaches another, of the same architecture or not."""
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from gazepipe.errors import UserError
+from gazepipe.methods.settings import KD, FeatureKD
 from gazepipe.models.registry import forward_features, stage_channels
-from gazepipe.training.distributed import ALONE, Group
-from gazepipe.training.losses import Loss, loss_of
+from gazepipe.training.inherit import load_teacher
+from gazepipe.training.losses import Loss, Objective, loss_of
+from gazepipe.training.method import Kind, Network
 from gazepipe.training.samples import Samples, batches, evaluation_batch, normalised, to_unit
 
 NON_LOCAL_POSITIONS = 256
 
 
+class Distillation(Kind):
+    """The kind `kd`: the objective of the labels gives way to one of labels and teacher."""
+
+    settings: KD
+
+    def objective(self, base: Objective, network: Network) -> Objective:
+        (student, spec), context = network, self.context
+        teacher = load_teacher(context.files["teacher"], spec, context.samples)
+        objective, self.adapters = prepare(
+            self.settings, student, teacher, context.training.loss, context.samples, self.draws, context.device
+        )
+        return objective
+
+
 def prepare(
-    kd: dict,
+    kd: KD,
     student: nn.Module,
     teacher: nn.Module,
     loss: str,
     train: Samples,
     draws: torch.Generator,
     device: torch.device,
-    group: Group = ALONE,
-) -> tuple[Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor], nn.Module | None]:
-    """Objective (model, images [B, V, H, W], target [B, 2]) -> scalar, and the adapters to train along (or
-    None).
+) -> tuple[Objective, nn.Module | None]:
+    """The objective, and the adapters to train along (or None).
 
-    `kd` is {"response": weight of imitating the teacher's output, "random_target": bool, "reliability": bool,
-    "feature": {"stages", "temperature", "masked", "attention", "non_local"} or None}. The plain objective is
+    The plain objective is
     loss(prediction, label) + response * loss(prediction, teacher). With `random_target` (TAT, Guo 2019) the
     two terms become one, smooth L1 to alpha * teacher + (1 - alpha) * label with alpha ~ U(0, 1) per sample,
-    from `draws` for the whole batch of the `group`, and `response` does not matter. `reliability` (Saputra 2019)
+    from `draws`, and `response` does not matter. `reliability` (Saputra 2019)
     scales each sample's imitation (or alpha) by `reliability_weight`. `feature` adds `feature_loss` per stage; its
     adapters start from the seed of `draws`. The teacher stays in eval mode and never receives a gradient. Raises
     UserError for a stage that one of the networks does not have.
     """
     teacher = teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    feature = kd["feature"]
+    feature = kd.feature
     adapters = feature_adapters(feature, student, teacher, draws.initial_seed()) if feature else None
-    eta = largest_squared_error(teacher, train, device) if kd["reliability"] else None
+    eta = largest_squared_error(teacher, train, device) if kd.reliability else None
     plain, smooth = loss_of(loss, train.units), loss_of("smooth_l1", train.units)
 
     def objective(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -55,15 +63,15 @@ def prepare(
         trust = torch.ones(len(target), device=target.device)
         if eta is not None:
             trust = reliability_weight(taught, target, eta)
-        if kd["random_target"]:
-            alpha = group.drawn(lambda rows: torch.rand(rows, generator=draws), len(target)).to(target.device)
+        if kd.random_target:
+            alpha = torch.rand(len(target), generator=draws).to(target.device)
             total = random_target_loss(predicted, taught, target, smooth, alpha * trust)
         else:
-            total = response_loss(predicted, taught, target, plain, kd["response"], trust)
+            total = response_loss(predicted, taught, target, plain, kd.response, trust)
         if feature:
             # Softmaxes and square roots of bf16 sums would lose what the terms compare.
             with torch.autocast(images.device.type, enabled=False):
-                for adapter, stage in zip(adapters, feature["stages"], strict=True):
+                for adapter, stage in zip(adapters, feature.stages, strict=True):
                     total = total + feature_loss(
                         student_maps[stage].float(), teacher_maps[stage].float(), adapter, feature
                     )
@@ -112,7 +120,7 @@ def largest_squared_error(teacher: nn.Module, train: Samples, device: torch.devi
     return largest
 
 
-def feature_adapters(feature: dict, student: nn.Module, teacher: nn.Module, seed: int) -> nn.ModuleList:
+def feature_adapters(feature: FeatureKD, student: nn.Module, teacher: nn.Module, seed: int) -> nn.ModuleList:
     """One ModuleDict per stage that maps what the student shows to what the teacher shows; trained, never
     saved.
 
@@ -121,7 +129,7 @@ def feature_adapters(feature: dict, student: nn.Module, teacher: nn.Module, seed
     weight exist.
     """
     ours, theirs = stage_channels(student), stage_channels(teacher)
-    for stage in feature["stages"]:
+    for stage in feature.stages:
         if stage >= min(len(ours), len(theirs)):
             raise UserError(
                 f"kd.feature.stages: {stage} does not exist in a student of {len(ours)} and a teacher of "
@@ -130,11 +138,13 @@ def feature_adapters(feature: dict, student: nn.Module, teacher: nn.Module, seed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.ModuleList(
-            nn.ModuleDict(_stage_adapters(feature, ours[stage], theirs[stage])) for stage in feature["stages"]
+            nn.ModuleDict(_stage_adapters(feature, ours[stage], theirs[stage])) for stage in feature.stages
         )
 
 
-def feature_loss(student: torch.Tensor, teacher: torch.Tensor, adapter: nn.ModuleDict, feature: dict) -> torch.Tensor:
+def feature_loss(
+    student: torch.Tensor, teacher: torch.Tensor, adapter: nn.ModuleDict, feature: FeatureKD
+) -> torch.Tensor:
     """Weighted masked, attention and non-local terms of one stage after Zhang & Ma (ICLR 2021), a scalar.
 
     `student` is [B, Cs, h, w], `teacher` [B, Ct, h', w'], which is resized to h x w. The paper's sums are
@@ -144,16 +154,16 @@ def feature_loss(student: torch.Tensor, teacher: torch.Tensor, adapter: nn.Modul
     if teacher.shape[-2:] != student.shape[-2:]:
         teacher = F.interpolate(teacher, student.shape[-2:], mode="bilinear", antialias=True)
     total = student.new_zeros(())
-    if feature["masked"] > 0:
-        mask = attention_mask(student, teacher, feature["temperature"])
-        total = total + feature["masked"] * distance(teacher, adapter["masked"](student), mask)
-    if feature["attention"] > 0:
+    if feature.masked > 0:
+        mask = attention_mask(student, teacher, feature.temperature)
+        total = total + feature.masked * distance(teacher, adapter["masked"](student), mask)
+    if feature.attention > 0:
         channels = distance(teacher.mean(dim=(2, 3)), adapter["channel"](student.mean(dim=(2, 3))))
         places = distance(teacher.mean(dim=1), adapter["spatial"](student.mean(dim=1, keepdim=True)).squeeze(1))
-        total = total + feature["attention"] * (channels + places)
-    if feature["non_local"] > 0:
+        total = total + feature.attention * (channels + places)
+    if feature.non_local > 0:
         relations = distance(non_local(teacher), adapter["non_local"](non_local(student)))
-        total = total + feature["non_local"] * relations
+        total = total + feature.non_local * relations
     return total
 
 
@@ -194,19 +204,21 @@ def _spatial_attention(maps: torch.Tensor, temperature: float) -> torch.Tensor:
     return height * width * softmax.reshape(batch, 1, height, width)
 
 
-def _stage_adapters(feature: dict, ours: int, theirs: int) -> dict[str, nn.Module]:
+def _stage_adapters(feature: FeatureKD, ours: int, theirs: int) -> dict[str, nn.Module]:
     adapters: dict[str, nn.Module] = {}
-    if feature["masked"] > 0:
+    if feature.masked > 0:
         adapters["masked"] = nn.Conv2d(ours, theirs, 1)
-    if feature["attention"] > 0:
+    if feature.attention > 0:
         adapters["channel"] = nn.Linear(ours, theirs)
         adapters["spatial"] = nn.Conv2d(1, 1, 3, padding=1)
-    if feature["non_local"] > 0:
+    if feature.non_local > 0:
         adapters["non_local"] = nn.Conv2d(ours, theirs, 1)
     return adapters
 
 
-def _outputs(model: nn.Module, images: torch.Tensor, feature: dict | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def _outputs(
+    model: nn.Module, images: torch.Tensor, feature: FeatureKD | None
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     if not feature:
         return model(images).float(), []
     prediction, maps = forward_features(model, images)

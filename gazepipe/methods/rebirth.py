@@ -2,21 +2,22 @@
 covers.
 
 The network keeps its size: this buys accuracy, not speed. After Guo et al. (2019) with the aligned orthogonal
-initialisation as reconstructed from their paper, in generations as in RePr (Prakash et al. 2019). Loaded by
-name from `gazepipe.methods.train`.
+initialisation as reconstructed from their paper, in generations as in RePr (Prakash et al. 2019).
 """
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from gazepipe.errors import UserError
-from gazepipe.training.losses import dense_3x3, pearson
+from gazepipe.methods.settings import Rebirth
+from gazepipe.training.losses import Objective, dense_3x3, pearson
+from gazepipe.training.method import Kind, Network
+from gazepipe.training.settings import Training
 
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 CHANNELWISE = (
-    nn.BatchNorm2d,
+    *NORMS,
     nn.ReLU,
     nn.LeakyReLU,
     nn.GELU,
@@ -30,30 +31,29 @@ CHANNELWISE = (
 )
 """Modules that keep channel i of their input in channel i of their output."""
 
-Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
-
-def prepare(
-    rebirth: dict, objective: Objective, draws: torch.Generator
-) -> tuple[Objective, Callable[[int, nn.Module, torch.optim.Optimizer], None]]:
-    """What `gazepipe.training.fit.fit` needs: the objective, with the regulariser if there is one, and its
-    cycle hook.
-
-    `rebirth` is {"share": of each layer's filters, "generations", "epochs": of each generation,
-    "max_filters": largest layer that takes part, "pearson": weight of the correlation penalty, 0 for none}.
-    New directions come from `draws`.
+class FilterRebirth(Kind):
+    """The kind `rebirth`: filters start again before each generation, which is a cycle of the schedule; with a penalty
+    on the correlation of filters, if it has a weight. New directions come from `draws`.
     """
 
-    def on_cycle(cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        reborn(model, rebirth["share"], rebirth["max_filters"], draws, optimizer)
+    settings: Rebirth
 
-    if rebirth["pearson"] == 0:
-        return objective, on_cycle
+    def schedule(self, training: Training, cycles: int) -> tuple[Training, int]:
+        return training.model_copy(update={"epochs": self.settings.epochs}), self.settings.generations
 
-    def regularised(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return objective(model, images, target) + rebirth["pearson"] * pearson(model, rebirth["max_filters"])
+    def objective(self, base: Objective, network: Network) -> Objective:
+        weight, largest = self.settings.pearson, self.settings.max_filters
+        if weight == 0:
+            return base
 
-    return regularised, on_cycle
+        def regularised(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return base(model, images, target) + weight * pearson(model, largest)
+
+        return regularised
+
+    def before_cycle(self, cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        reborn(model, self.settings.share, self.settings.max_filters, self.draws, optimizer)
 
 
 @torch.no_grad()
@@ -163,7 +163,7 @@ def _follow(members: list[nn.Module]) -> tuple[nn.BatchNorm2d | None, nn.Conv2d 
             return norm, module
         if not isinstance(module, CHANNELWISE):
             break
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, NORMS):
             norm = module
     return norm, None
 

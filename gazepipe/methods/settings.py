@@ -1,6 +1,9 @@
-"""The typed blocks of the kinds of method."""
+"""The kinds of method: each is declared here once, by its settings and by its field in `Kinds`.
 
-from typing import Annotated, Literal
+What a kind can do is said in `gazepipe.training.method.Kind`; the class that does it lies in a module of its own.
+"""
+
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -9,89 +12,154 @@ from gazepipe.models.settings import Spec
 from gazepipe.training.settings import Augmentation, Training
 
 
+class KindSettings(Settings):
+    """Base of the settings of a kind, and what others must know about it."""
+
+    code: ClassVar[str]
+    """The class that carries it out, "module:class". It is loaded by name, and only by the methods that use it: source
+    fingerprints follow import statements, so a change in re-birth leaves the runs of other methods alone."""
+    needs: ClassVar[Literal["parent", "teacher"] | None] = None
+    """The link that a method of this kind must have."""
+    changes_network: ClassVar[bool] = False
+    """Whether it changes the network that it starts from, which one kind of a method may do."""
+    makes_a_shape: ClassVar[bool] = False
+    """Whether the network that comes out has another shape."""
+
+
 class FeatureKD(Settings):
-    """Feature distillation after Zhang & Ma (2021): stages (0 is the first), softmax temperature, term weights."""
+    """Feature distillation after Zhang & Ma (ICLR 2021)."""
 
     stages: list[Annotated[int, Field(ge=0)]] = [0, 1]
+    """Stages of the network whose feature maps are compared; 0 is the first."""
     temperature: Positive = 0.5
+    """Temperature of the softmax that makes attention masks."""
     masked: NonNegative = 0.0
+    """Weight of the masked feature term. 0: off."""
     attention: NonNegative = 0.0
+    """Weight of the attention term. 0: off."""
     non_local: NonNegative = 0.0
+    """Weight of the non-local term. 0: off."""
 
 
-class KD(Settings):
-    """Distillation from the method's `teacher`: weight of its output, random targets (TAT), features, reliability."""
+class KD(KindSettings):
+    """Distillation from the method's `teacher`."""
+
+    code = "gazepipe.methods.distillation:Distillation"
+    needs = "teacher"
 
     response: NonNegative = 1.0
+    """Weight of imitating the teacher's output. Without effect with `random_target`."""
     random_target: bool = False
+    """true: one loss to a random mixture of the teacher's output and the label (TAT, Guo 2019)."""
     reliability: bool = False
+    """true: samples on which the teacher errs count less (Saputra 2019)."""
     feature: FeatureKD | None = None
+    """Distillation of feature maps besides. null: none."""
 
 
-class Rebirth(Settings):
-    """Cosine-similarity pruning that keeps the size: share of each layer's filters reborn, generations, epochs each."""
+class Rebirth(KindSettings):
+    """Pruning that keeps the size: the most redundant filters start again, orthogonal to the others."""
+
+    code = "gazepipe.methods.rebirth:FilterRebirth"
+    needs = "parent"
+    changes_network = True
 
     share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    """Share of each layer's filters that is reborn in each generation."""
     generations: Annotated[int, Field(ge=1, le=8)] = 2
+    """How often filters are reborn."""
     epochs: Count = 3
+    """Epochs of training of each generation."""
     max_filters: Count = 128
+    """Layers with more filters take no part."""
     pearson: NonNegative = 0.0
+    """Weight of the penalty on the correlation between a layer's filters. 0: off."""
 
 
-class Shrink(Settings):
-    """A smaller network cut from the parent's. `embedding`: the first fully connected layer factored (`low_rank`) or
-    without its least important dimensions (`dropped`); `width`: its new size, or `auto`, what `explain` found;
-    `towers`: share of the channels that stay, chosen by `importance`."""
+class Shrink(KindSettings):
+    """A smaller near-eye network cut from the parent's: its first fully connected layer, its towers, or both."""
 
-    embedding: Literal["low_rank", "dropped"] | None = None
+    code = "gazepipe.methods.shrink.shrink:Shrinking"
+    needs = "parent"
+    changes_network = True
+    makes_a_shape = True
+
+    first_layer: Literal["low_rank", "dropped"] | None = None
+    """The first fully connected layer: `low_rank`: factored in two; `dropped`: without its least important dimensions;
+    null: as it is."""
     width: Literal["auto"] | Count = "auto"
+    """Dimensions that the first layer keeps. `auto`: what `explain` found on the parent's run."""
     towers: Annotated[float, Field(gt=0, le=1)] = 1.0
-    importance: Literal["taylor", "l2", "cosine"] = "taylor"
+    """Share of the towers' channels that stays. 1: all."""
+    criterion: Literal["taylor", "l2", "cosine"] = "taylor"
+    """What the towers' channels are judged by: how far the gaze point moves without them (`taylor`), length of their
+    filters (`l2`) or similarity to the other filters (`cosine`)."""
 
 
-class Structural(Settings):
-    """Structural pruning of the parent's network: the `ratio` of its full size's multiply-adds (`macs`) or parameters
-    that is left, in `steps` prunings that divide the cost alike, with `epochs` of training after each but the last,
-    which has `training.epochs`; channels by `importance`, the same share of each group (`local`) or wherever they
-    matter least (`global`), in multiples of `round_to`."""
+class Structural(KindSettings):
+    """Structural pruning of the parent's network: whole channels go."""
+
+    code = "gazepipe.methods.structural.steps:Pruning"
+    needs = "parent"
+    changes_network = True
+    makes_a_shape = True
 
     target: Literal["macs", "params"] = "macs"
+    """What `ratio` is a share of: multiply-adds (`macs`) or parameters (`params`)."""
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    importance: Literal["taylor", "l2", "cosine", "geometric_median"] = "taylor"
+    """Share of the full network's cost that is left."""
+    criterion: Literal["taylor", "l2", "cosine", "geometric_median"] = "taylor"
+    """What channels are judged by: change of the loss without them (`taylor`), length of their filters (`l2`),
+    similarity to the other filters (`cosine`) or distance to them (`geometric_median`)."""
     scope: Literal["global", "local"] = "global"
+    """`global`: channels go where they matter least; `local`: the same share of each group."""
     round_to: Count = 8
+    """Layers keep a multiple of so many channels."""
     steps: Annotated[int, Field(ge=1, le=16)] = 1
+    """Prunings, which divide the cost alike, with training between them."""
     epochs: Count = 2
-
-
-MODULES = {
-    "kd": "gazepipe.methods.distillation",
-    "rebirth": "gazepipe.methods.rebirth",
-    "shrink": "gazepipe.methods.shrink.shrink",
-    "structural": "gazepipe.methods.structural.steps",
-}
-"""The module of each kind. It is loaded by name, and only by the methods that use it: source fingerprints follow import
-statements, so a change in re-birth leaves the runs of other methods alone."""
+    """Epochs of training after each pruning but the last, which has `training.epochs`."""
 
 
 class Kinds(Settings):
-    """What a method does to its network: any of these kinds, of which one at most changes the network itself."""
+    """What a method does to its network: any of these kinds, of which one at most changes the network itself. They act
+    in this order: each has what those before made of network and objective."""
 
     kd: KD | None = None
+    """Learn from the `teacher`. null: from the labels alone."""
     rebirth: Rebirth | None = None
+    """Restart redundant filters of the parent's network. null: no."""
     shrink: Shrink | None = None
+    """Cut a smaller near-eye network from the parent's. null: no."""
     structural: Structural | None = None
+    """Prune channels of the parent's network. null: no."""
 
     @model_validator(mode="after")
     def _one_changes_the_network(self) -> "Kinds":
-        if sum(kind is not None for kind in (self.rebirth, self.shrink, self.structural)) > 1:
-            raise ValueError("'rebirth', 'shrink' and 'structural' each change the network: use one in a method")
+        if sum(kind.changes_network for kind in self.chosen.values()) > 1:
+            *names, last = [f"'{name}'" for name, kind in declared(type(self)).items() if kind.changes_network]
+            raise ValueError(f"{', '.join(names)} and {last} each change the network: use one in a method")
         return self
+
+    @property
+    def chosen(self) -> dict[str, KindSettings]:
+        """The settings of the kinds that there are, by name."""
+        return {name: value for name, value in self if isinstance(value, KindSettings)}
 
     @property
     def makes_a_shape(self) -> bool:
         """Whether the network that comes out is smaller than the parent's."""
-        return self.shrink is not None or self.structural is not None
+        return any(kind.makes_a_shape for kind in self.chosen.values())
+
+
+def declared(kinds: type[Kinds]) -> dict[str, type[KindSettings]]:
+    """The class of each kind's settings, by name."""
+    found = {name: get_args(field.annotation)[:1] for name, field in kinds.model_fields.items()}
+    return {name: kind for name, (kind,) in found.items() if isinstance(kind, type) and issubclass(kind, KindSettings)}
+
+
+MODULES = {name: kind.code.partition(":")[0] for name, kind in declared(Kinds).items()}
+"""The module of each kind, for source fingerprints."""
 
 
 class TrainSettings(Settings):

@@ -1,30 +1,24 @@
 """itracker4: four near-eye images, one convolutional tower for each, to the gaze point in the scene image.
 
 The towers are iTracker's (Krafka et al., CVPR 2016), the rest is that of the near-eye system which this project
-compresses. Every way of shrinking it is an option, so that a spec alone rebuilds a shrunk network.
+compresses.
 """
-
-import itertools
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from gazepipe.errors import UserError
-from gazepipe.models.network import small_output
+from gazepipe.models.network import LocalNorm, small_output
 
 VIEWS = 4
 RIGHT_EYE = (2, 3)
 CHANNELS = (32, 64, 32, 16, 8)
 """Of the five convolutions of a tower at width 1."""
-GROUPED = (0, 1)
-"""Layers that the second convolution, in two groups, reads and writes: each half keeps equally many channels."""
 DIMENSIONS = 128
 HIDDEN = 64
 SMALLEST = 131
 """Height and width in px below which nothing is left of a tower's map."""
-
-LRN_REACH, LRN_ALPHA, LRN_BETA = 2, 1e-4 / 5, 0.75
 
 OUTPUTS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU, "none": nn.Identity}
 EMBEDDINGS = {"none": nn.Identity, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
@@ -75,20 +69,20 @@ class ITracker4(nn.Module):
 
 
 class Tower(nn.Module):
-    """One image [B, 1, H, W] to a map [B, C, h, w]; `positions` are the channels kept of each convolution.
+    """One image [B, 1, H, W] to a map [B, C, h, w], by five convolutions of so many `channels`.
 
     Max-pooling and the activation before it are written in the other order, which is the same and cheaper. Without
     pooling, strides of the convolutions take its place, centred on the pooled windows.
     """
 
-    def __init__(self, positions: list[list[int]], pool: bool) -> None:
+    def __init__(self, channels: list[int], pool: bool) -> None:
         super().__init__()
-        first, second, third, fourth, fifth = map(len, positions)
+        first, second, third, fourth, fifth = channels
         self.pool = pool
         self.conv1 = nn.Conv2d(1, first, 11, stride=4 if pool else 8)
-        self.norm1 = LocalNorm(positions[0])
+        self.norm1 = LocalNorm(range(first))
         self.conv2 = nn.Conv2d(first, second, 5, stride=1 if pool else 2, padding=2 if pool else 1, groups=2)
-        self.norm2 = LocalNorm(positions[1])
+        self.norm2 = LocalNorm(range(second))
         self.conv3 = nn.Conv2d(second, third, 5, stride=2, padding=1)
         self.conv4 = nn.Conv2d(third, fourth, 3)
         self.conv5 = nn.Conv2d(fourth, fifth, 1)
@@ -110,25 +104,6 @@ class Tower(nn.Module):
         return F.max_pool2d(x, 3, 2) if self.pool else x
 
 
-class LocalNorm(nn.Module):
-    """x / (1 + 1e-4/5 * sum of x^2 over channels at most 2 positions away)^0.75: [B, C, H, W] to the same.
-
-    With all channels it is nn.LocalResponseNorm(5, 1e-4, 0.75, 1). `positions` are the channels' places before
-    pruning: neighbours stay those of the unpruned layer, so that taking silent channels out changes nothing. The sum
-    is a product with a band matrix, several times faster on a CPU than torch's pooling over channels.
-    """
-
-    def __init__(self, positions: list[int]) -> None:
-        super().__init__()
-        place = torch.tensor(positions)
-        near = (place[:, None] - place[None]).abs() <= LRN_REACH
-        self.register_buffer("band", LRN_ALPHA * near.float()[:, :, None, None], persistent=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        root = (1 + F.conv2d(x * x, self.band)).rsqrt()
-        return x * (root * root.sqrt())
-
-
 class TowerSum(nn.Module):
     """A fully connected layer [B, sum of sizes] to [B, out], as a sum of one nn.Linear for each tower.
 
@@ -137,14 +112,14 @@ class TowerSum(nn.Module):
 
     def __init__(self, sizes: list[int], out: int, rank: int | None) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(nn.Linear(size, rank or out, bias=False) for size in sizes)
+        self.terms = nn.ModuleList(nn.Linear(size, rank or out, bias=False) for size in sizes)
         self.mix = nn.Linear(rank, out, bias=False) if rank else nn.Identity()
         self.bias = nn.Parameter(torch.zeros(out))
-        for part in self.parts:
-            nn.init.normal_(part.weight, std=sum(sizes) ** -0.5)
+        for term in self.terms:
+            nn.init.normal_(term.weight, std=sum(sizes) ** -0.5)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
-        return self.mix(sum(part(x) for part, x in zip(self.parts, features, strict=True))) + self.bias
+        return self.mix(sum(term(x) for term, x in zip(self.terms, features, strict=True))) + self.bias
 
 
 def itracker4(
@@ -155,7 +130,6 @@ def itracker4(
     embedding: str = "none",
     shared: bool = False,
     pool: bool = True,
-    towers: list[list[list[int]]] | None = None,
     dimensions: int = DIMENSIONS,
     rank: int | None = None,
 ) -> ITracker4:
@@ -163,9 +137,8 @@ def itracker4(
 
     `output` (sigmoid, relu, none) and `embedding` (none, tanh, sigmoid) are the activations of the gaze point and of
     the embedding; `shared` gives both eyes the same towers; `pool=False` builds the tower of the same output size
-    without max-pooling. The rest is what shrinking leaves: `towers` lists, for each tower (4, or 2 if shared) and
-    each of its 5 convolutions, the channels kept, rising, counted in the unpruned tower (None: all); `dimensions` is
-    the size of the embedding; `rank` that of the factors of the first fully connected layer (None: not factored).
+    without max-pooling; `dimensions` is the size of the embedding; `rank` that of the factors of the first fully
+    connected layer (None: not factored). What pruning leaves of the towers is described by the spec's `channels`.
     Raises UserError for a value out of these.
     """
     for name, value, known in (("output", output, OUTPUTS), ("embedding", embedding, EMBEDDINGS)):
@@ -179,52 +152,27 @@ def itracker4(
             raise UserError(f"model itracker4: {name} is {value!r}; use a whole number above 0")
     if rank is not None and rank > dimensions:
         raise UserError(f"model itracker4: rank {rank} exceeds the {dimensions} dimensions; use at most as many")
-    positions = tower_positions(width, shared, towers)
-    sizes = flat_sizes(positions, input_shape)
-    return ITracker4([Tower(kept, pool) for kept in positions], sizes, dimensions, rank, output, embedding)
+    channels = tower_channels(width)
+    towers = [Tower(channels, pool) for _ in range(VIEWS // 2 if shared else VIEWS)]
+    sizes = [flat_size(channels[-1], input_shape)] * VIEWS
+    return ITracker4(towers, sizes, dimensions, rank, output, embedding)
 
 
-def tower_positions(
-    width: float = 1.0, shared: bool = False, towers: list[list[list[int]]] | None = None
-) -> list[list[list[int]]]:
-    """The channels kept, by tower and convolution, as `itracker4` takes them; UserError for what it does not."""
-    full = [max(2, 2 * round(channels * width / 2)) for channels in CHANNELS]
-    number = VIEWS // 2 if shared else VIEWS
-    if towers is None:
-        return [[list(range(channels)) for channels in full] for _ in range(number)]
-    if not isinstance(towers, list) or len(towers) != number:
-        raise UserError(f"model itracker4: towers is not a list of {number}; give each tower's kept channels, or null")
-    for tower, kept in enumerate(towers):
-        if not isinstance(kept, list) or len(kept) != len(full):
-            raise UserError(f"model itracker4: towers[{tower}] is not a list of {len(full)}; give one per convolution")
-        for layer, channels in enumerate(full):
-            _check_kept(kept[layer], channels, layer in GROUPED, f"towers[{tower}][{layer}]")
-    return towers
+def tower_channels(width: float = 1.0) -> list[int]:
+    """The channels of a tower's five convolutions, even numbers, since the second has two groups."""
+    return [max(2, 2 * round(channels * width / 2)) for channels in CHANNELS]
 
 
-def flat_sizes(positions: list[list[list[int]]], input_shape: tuple[int, int, int]) -> list[int]:
-    """The number of features that each of the four images gives; UserError for images that are too small."""
+def flat_size(channels: int, input_shape: tuple[int, int, int]) -> int:
+    """The number of features that each image gives; UserError for images that are too small."""
     views, height, width = input_shape
     if views != VIEWS or min(height, width) < SMALLEST:
         size = "x".join(map(str, input_shape))
         raise UserError(f"model itracker4: input is {size}; use 4 images of {SMALLEST} px or more each way")
-    places = _map_side(height) * _map_side(width)
-    return [places * len(positions[view % len(positions)][-1]) for view in range(VIEWS)]
+    return channels * _map_side(height) * _map_side(width)
 
 
 def _map_side(pixels: int) -> int:
     first = (pixels - 19) // 8 + 1  # 11x11 in steps of 4, then 3x3 in steps of 2
     second = (first - 3) // 2 + 1
     return (second + 2 - 5) // 2 + 1 - 2
-
-
-def _check_kept(kept: object, channels: int, grouped: bool, where: str) -> None:
-    whole = isinstance(kept, list) and all(isinstance(value, int) and not isinstance(value, bool) for value in kept)
-    if not whole or not kept or not all(a < b for a, b in itertools.pairwise([-1, *kept, channels])):
-        raise UserError(f"model itracker4: {where} is {kept!r}; list channels of 0 to {channels - 1}, rising")
-    below = sum(value < channels // 2 for value in kept)
-    if grouped and 2 * below != len(kept):
-        raise UserError(
-            f"model itracker4: {where} keeps {below} channels below {channels // 2} and {len(kept) - below} others; "
-            "the second convolution has two groups, keep equally many in each"
-        )

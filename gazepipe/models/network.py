@@ -1,7 +1,12 @@
-"""What every network shares: an image goes through a stem, named stages and a head."""
+"""What networks share: an image goes through a stem, named stages and a head; and layers that torch has not."""
+
+from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+LRN_REACH, LRN_ALPHA = 2, 1e-4 / 5
 
 
 class GazeNetwork(nn.Module):
@@ -45,6 +50,31 @@ class DropPath(nn.Module):
         keep = 1 - self.rate
         kept = torch.rand(branch.shape[0], 1, 1, 1, device=branch.device) < keep
         return branch * (kept / keep).to(branch.dtype)
+
+
+class LocalNorm(nn.Module):
+    """x / (1 + 1e-4/5 * sum of x^2 over channels at most 2 positions away)^0.75: [B, C, H, W] to the same.
+
+    With all channels it is nn.LocalResponseNorm(5, 1e-4, 0.75, 1). `positions` are the channels' places before
+    pruning: neighbours stay those of the unpruned layer, so that taking silent channels out changes nothing. The sum
+    is a product with a band matrix, several times faster on a CPU than torch's pooling over channels.
+    """
+
+    def __init__(self, positions: Iterable[int]) -> None:
+        super().__init__()
+        self.positions = list(positions)
+        place = torch.tensor(self.positions)
+        near = (place[:, None] - place[None]).abs() <= LRN_REACH
+        self.register_buffer("band", LRN_ALPHA * near.float()[:, :, None, None], persistent=False)
+
+    def keep(self, positions: list[int]) -> None:
+        """Leave only the channels at these of the layer's `positions`, in place."""
+        index = [self.positions.index(position) for position in positions]
+        self.band, self.positions = self.band[index][:, index], list(positions)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        root = (1 + F.conv2d(x * x, self.band)).rsqrt()
+        return x * (root * root.sqrt())
 
 
 def scaled(channels: int, width: float) -> int:

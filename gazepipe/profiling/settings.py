@@ -9,11 +9,14 @@ from gazepipe.models.settings import Spec
 
 
 class Profiling(Settings):
-    """Timing of the networks: batch sizes, seconds per measurement, threads (0: all cores of the machine)."""
+    """How networks are timed."""
 
     batches: list[Count] = [1, 8]
+    """Batch sizes that are timed."""
     seconds: Positive = 2.0
+    """Seconds of each measurement."""
     threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads. 0: all cores."""
 
 
 class ProfileSettings(Profiling):

@@ -4,12 +4,9 @@ import ast
 import hashlib
 import importlib.util
 import json
-import platform
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
-from gazepipe import __version__
 from gazepipe.errors import UserError
 
 PACKAGE = "gazepipe"
@@ -25,7 +22,8 @@ def digest(value: object) -> str:
 def source_fingerprint(modules: tuple[str, ...]) -> str:
     """Hash of the syntax trees of `modules` and of every gazepipe module that they import, transitively.
 
-    Comments, docstrings and layout do not count. A module outside gazepipe (a user's own network) counts by itself.
+    Comments, docstrings (those under fields and constants, too) and layout do not count. A module outside gazepipe (a
+    user's own network) counts by itself.
     """
     return digest(source_modules(modules))
 
@@ -76,19 +74,18 @@ def _looked_at(module: str) -> tuple[str, frozenset[str]]:
 
 
 def _tree(module: str) -> ast.Module:
-    """The module's syntax tree without its docstrings."""
+    """The module's syntax tree without its texts: docstrings, and what stands under constants and fields as theirs."""
     tree = _parse(module)
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS)):
-            node.body = _without_docstring(node.body)
+        for body in ("body", "orelse", "finalbody"):
+            statements = getattr(node, body, None)
+            if isinstance(statements, list):
+                setattr(node, body, [each for each in statements if not _is_text(each)])
     return tree
 
 
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    first = body[0] if body else None
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        return body[1:]
-    return body
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _closure(modules: tuple[str, ...]) -> set[str]:
@@ -123,35 +120,3 @@ def _file(module: str) -> Path | None:
     except (ImportError, ValueError):
         return None
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-def machine() -> dict[str, str | int]:
-    """The machine as a table's footnote names it: processor, cores, system."""
-    from gazepipe.dag.cores import available_cores
-
-    return {
-        "cpu": _cpu_name(),
-        "cores": available_cores(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def versions(
-    packages: tuple[str, ...] = ("torch", "numpy", "h5py", "opencv-python-headless", "openvino"),
-) -> dict:
-    """Versions of Python, gazepipe and `packages`; those not installed are left out."""
-    found = {"python": platform.python_version(), PACKAGE: __version__}
-    for name in packages:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

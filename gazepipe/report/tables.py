@@ -7,7 +7,7 @@ from typing import Any
 
 from gazepipe.common.files import atomic, write_text
 from gazepipe.evaluation.results import Results
-from gazepipe.provenance.checksums import write_manifest
+from gazepipe.provenance.checksums import write_checksums
 from gazepipe.report.markdown import page
 from gazepipe.report.settings import TOPICS, TablesSettings, chosen
 
@@ -32,7 +32,7 @@ def tables(settings: TablesSettings, folder: Path, elsewhere: bool = False) -> N
             with atomic(settings.file(folder, "tables", table.name)) as partial:
                 frame.to_csv(partial, index=False, float_format="%.4f")
     write_text(settings.file(folder, "tables", "page"), page(settings, sections))
-    write_manifest(folder, elsewhere)
+    write_checksums(folder, elsewhere)
 
 
 def _function(name: str) -> Callable[..., Any]:

@@ -10,6 +10,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from gazepipe.training.settings import Augmentation
+
 CROP_AREA = (0.8, 0.95)
 CROP_ASPECT = (0.9, 1.1)
 BLUR_SIGMA = (0.9, 1.3)
@@ -20,22 +22,14 @@ NONE = -1
 
 
 def augment(
-    images: torch.Tensor, target: torch.Tensor, config: dict, generator: torch.Generator
+    images: torch.Tensor, target: torch.Tensor, settings: Augmentation, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Augmented copies of images [B, V, H, W] in [0, 1] and of targets (pitch, yaw) [B, 2]. All views of a sample get
-    the same.
+    """Augmented copies of images [B, V, H, W] in [0, 1] and of targets (pitch, yaw) [B, 2].
 
-    `config` holds the share of samples that get `crop` (random resized crop, area 0.8-0.95, aspect 0.9-1.1),
-    `flip` (horizontal; yaw changes its sign), `blur` (5x5 Gaussian, sigma 0.9-1.3 px), `sharpness` (factor
-    0.8-4.8), `mixup` (mean of a sharpened copy and a 0.95-0.98 crop of the same image) and `pairs` (two
-    different ones of these, never a flip where `flip` has no share), of sum at most 1; and for all samples the
-    largest `shift` along either axis as a share of the width (whole pixels, edges repeated: the eyes are never
-    found to the pixel), the half-width of a factor around 1 on `brightness` and on `contrast`, and the largest
-    standard deviation of pixel `noise`. A
-    missing key is 0.
-    Only `flip` changes a label.
+    All views of a sample get the same. Only `flip` changes a label. `shift` is there since the eyes are never found to
+    the pixel.
     """
-    plan = draw_plan(len(images), config, generator)
+    plan = draw_plan(len(images), settings, generator)
     images, target = images.clone(), target.clone()
     for number, name in enumerate(OPERATIONS):
         chosen = torch.nonzero((plan == number).any(dim=1)).flatten()
@@ -47,7 +41,7 @@ def augment(
             target[rows, 1] = -target[rows, 1]
         else:
             images[rows] = _APPLY[name](images[rows], generator)
-    return photometric(shifted(images, config.get("shift", 0.0), generator), config, generator), target
+    return photometric(shifted(images, settings.shift, generator), settings, generator), target
 
 
 def shifted(images: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
@@ -64,13 +58,13 @@ def shifted(images: torch.Tensor, share: float, generator: torch.Generator) -> t
     return images.reshape(count, views, -1).gather(2, places).reshape(images.shape)
 
 
-def draw_plan(count: int, config: dict, generator: torch.Generator) -> torch.Tensor:
+def draw_plan(count: int, settings: Augmentation, generator: torch.Generator) -> torch.Tensor:
     """Which operations each sample gets: [count, 2] of indices into OPERATIONS, NONE where there is none."""
-    shares = torch.tensor([config.get(name, 0.0) for name in OPERATIONS], dtype=torch.float64)
-    edges = torch.cat([shares, torch.tensor([config.get("pairs", 0.0)], dtype=torch.float64)]).cumsum(0)
+    shares = torch.tensor([getattr(settings, name) for name in OPERATIONS], dtype=torch.float64)
+    edges = torch.cat([shares, torch.tensor([settings.pairs], dtype=torch.float64)]).cumsum(0)
     slot = torch.bucketize(torch.rand(count, dtype=torch.float64, generator=generator), edges, right=True)
     # Where a mirror image is no sample (a gaze point in a scene), flip has no share, nor has it one in pairs.
-    allowed = [number for number, name in enumerate(OPERATIONS) if name != "flip" or config.get("flip", 0.0) > 0]
+    allowed = [number for number, name in enumerate(OPERATIONS) if name != "flip" or settings.flip > 0]
     first = torch.randint(len(allowed), (count,), generator=generator)
     second = (first + torch.randint(1, len(allowed), (count,), generator=generator)) % len(allowed)
     first, second = torch.tensor(allowed)[first], torch.tensor(allowed)[second]
@@ -124,10 +118,10 @@ def sharpen(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     return torch.lerp(smooth, images, factor.to(images)[:, None, None, None]).clamp_(0, 1)
 
 
-def photometric(images: torch.Tensor, config: dict, generator: torch.Generator) -> torch.Tensor:
+def photometric(images: torch.Tensor, settings: Augmentation, generator: torch.Generator) -> torch.Tensor:
     """Contrast about each image's mean, brightness, and pixel noise; the result stays in [0, 1]."""
     count = len(images)
-    contrast, brightness, noise = (config.get(name, 0.0) for name in ("contrast", "brightness", "noise"))
+    contrast, brightness, noise = settings.contrast, settings.brightness, settings.noise
     if contrast == brightness == noise == 0:
         return images
     gain = _uniform(count, (1 - contrast, 1 + contrast), generator).to(images)[:, None, None, None]

@@ -1,10 +1,7 @@
-"""The one training loop: every method is this loop with another objective, other weights to start from, or a
-hook.
-"""
+"""The one training loop: every method is this loop with another `Regime`, or other weights to start from."""
 
 import copy
 import math
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -21,16 +18,13 @@ from gazepipe.errors import UserError
 from gazepipe.training.augment import augment
 from gazepipe.training.device import autocast, resolve_precision
 from gazepipe.training.distributed import ALONE, Group
+from gazepipe.training.method import Regime
 from gazepipe.training.optim import build_optimizer, rate_factor
 from gazepipe.training.run import Average, Run, identity, restore, snapshot
 from gazepipe.training.samples import Samples, batches, evaluation_batch, normalised, to_unit
+from gazepipe.training.settings import EarlyStopping
 from gazepipe.training.state import State
 from gazepipe.training.tensorboard import scalar_log
-
-Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
-"""(model, images [B, V, H, W] as the network sees them, target [B, 2] over its scale) -> scalar loss."""
-CycleHook = Callable[[int, nn.Module, torch.optim.Optimizer], None]
-"""Called with (cycle, model, optimizer) before each cycle's first step."""
 
 HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "validation_error")
 
@@ -55,16 +49,11 @@ def fit(
     model: nn.Module,
     train: Samples,
     validation: Samples,
-    objective: Objective,
-    training: dict,
+    regime: Regime,
     seed: int,
     device: torch.device,
     *,
     label: str = "train",
-    adapters: nn.Module | None = None,
-    cycles: int = 1,
-    on_cycle: CycleHook | None = None,
-    generators: dict[str, torch.Generator] | None = None,
     log_dir: Path | None = None,
     state: State | None = None,
     group: Group = ALONE,
@@ -72,84 +61,89 @@ def fit(
     """Train `model` in place; it ends, in eval mode, with the weights of the epoch of lowest validation
     error.
 
-    `training` is a plain block: `epochs`, `batch_size`, `optimizer` (adamw, adam, sgd), `learning_rate`,
-    `weight_decay` (not on norms and biases), `schedule` (cosine, step) with `warmup_epochs`, `step_epochs`,
-    `step_factor`, `clip_norm` (0: off), `ema` (decay of a moving average of the weights, 0: off; the average
-    is what is validated and kept), `early_stopping` ({"patience": epochs, "delta"} or None, see `stalled`),
-    `precision` (fp32, bf16, fp16, auto), `threads` (CPU threads, fixed because sums depend on them), and
-    `augmentation` (see `augment`).
-
-    `cycles` repeats the schedule, `on_cycle` is called before each; early stopping ends a cycle. `adapters` are
-    trained along and not kept; `generators` are what objective and hook draw from; `log_dir` receives TensorBoard
-    scalars and graph; `group` are the processes that divide each batch. The validation error is the mean over
-    subjects of each subject's mean error, in degrees or pixels.
+    Early stopping ends a cycle of the regime. `label` names the run in messages; `log_dir` receives TensorBoard scalars
+    and graph; `group` are the processes that divide each batch. The validation error is the mean over subjects of each
+    subject's mean error, in degrees or pixels.
 
     Same arguments on one machine give the same bytes: order, augmentation and dropout are seeded by `seed`.
     With a `state` that also holds for a run that was killed at any moment and started again; a signal ends it
     with `Stopped`. Raises UserError where the loss or the validation error is no longer finite.
     """
-    torch.set_num_threads(training["threads"])
-    torch.manual_seed(derived_seed(seed, "dropout"))
-    precision = resolve_precision(training["precision"], device)
-    model.to(device, memory_format=torch.channels_last)
-    run = _fresh_run(model, adapters, training, precision, seed, device, generators or {})
-    example = torch.zeros(1, *train.images.shape[1:], device=device)
-    group.adopt(model, adapters, example, rows=min(training["batch_size"], len(train)))
-    started = time.monotonic()
+    training = regime.training
+    torch.set_num_threads(training.threads)
+    torch.manual_seed(group.seed(derived_seed(seed, "dropout")))
+    run = _begun(model, regime, seed, device, group)
     if state is not None:
-        decides = {"training": training, "seed": seed, "cycles": cycles, "precision": precision, "samples": len(train)}
-        saved = state.load(identity(run, decides))
+        saved = state.load(_identity(run, seed, len(train)))
         if saved is not None:
-            restore(run, saved, training["ema"])
-    started -= run.seconds
+            restore(run, saved)
+    objective = group.together(regime.objective, model, regime.adapters, rows=min(training.batch_size, len(train)))
+    example = torch.zeros(1, *train.images.shape[1:], device=device)
 
     def pause() -> None:
         if state is not None:
-            state.offer(lambda: snapshot(run, time.monotonic() - started))
+            state.offer(lambda: snapshot(run))
 
     orders = _orders(len(train), derived_seed(seed, "order"), skip=len(run.history))
     with (
         scalar_log(log_dir if group.first else None, model, example, first=len(run.history) + 1) as log,
         nullcontext() if state is None else state.listening(),
     ):
-        while run.cycle < cycles:
+        while run.cycle < regime.cycles:
             if not run.losses and run.epoch == 0:
-                if on_cycle is not None:
-                    on_cycle(run.cycle, model, run.optimizer)
-                run.average = Average(model, training["ema"]) if training["ema"] > 0 else None
-            text = f"{label} epoch {len(run.history) + 1}/{training['epochs'] * cycles}"
-            rate = _learn(run, train, next(orders), objective, training, precision, text, pause, group)
-            _judge(run, validation, rate, training, precision, label, pause, group)
+                _begin_cycle(run)
+            text = f"{label} epoch {len(run.history) + 1}/{training.epochs * regime.cycles}"
+            rate = _learn(run, train, next(orders), objective, text, pause)
+            _judge(run, validation, rate, label, pause)
             log(run.history[-1])
             run.epoch += 1
             past = [row["validation_error"] for row in run.history[-run.epoch :]]
-            if run.epoch == training["epochs"] or stalled(past, training.get("early_stopping")):
+            if run.epoch == training.epochs or stalled(past, training.early_stopping):
                 run.cycle, run.epoch = run.cycle + 1, 0
 
     model.load_state_dict(run.best)
     model.eval()
     best = min(run.history, key=lambda row: row["validation_error"])
-    seconds = time.monotonic() - started
     return Fitted(
-        run.history, best["epoch"], best["validation_error"], run.best_errors, precision, seconds, run.resumes
+        run.history,
+        best["epoch"],
+        best["validation_error"],
+        run.best_errors,
+        run.precision,
+        run.seconds,
+        run.resumes,
     )
 
 
-def _fresh_run(
-    model: nn.Module,
-    adapters: nn.Module | None,
-    training: dict,
-    precision: str,
-    seed: int,
-    device: torch.device,
-    generators: dict[str, torch.Generator],
-) -> Run:
-    if adapters is not None:
-        adapters.to(device)
-    optimizer = build_optimizer(training, [model] if adapters is None else [model, adapters])
+def _begun(model: nn.Module, regime: Regime, seed: int, device: torch.device, group: Group) -> Run:
+    """The run before its first step, everything on the device."""
+    model.to(device, memory_format=torch.channels_last)
+    group.adopt(model, device)
+    if regime.adapters is not None:
+        regime.adapters.to(device)
+    precision = resolve_precision(regime.training.precision, device)
+    optimizer = build_optimizer(regime.training, [model] if regime.adapters is None else [model, regime.adapters])
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     draws = torch.Generator().manual_seed(derived_seed(seed, "augmentation"))
-    return Run(model, adapters, optimizer, scaler, device, {"augmentation": draws, **generators})
+    generators = {"augmentation": draws, **regime.generators}
+    for generator in generators.values():
+        generator.manual_seed(group.seed(generator.initial_seed()))
+    return Run(model, regime, optimizer, scaler, device, precision, generators, group)
+
+
+def _identity(run: Run, seed: int, samples: int) -> str:
+    regime = run.regime
+    settings = [regime.training.deciding(), regime.augmentation.deciding()]
+    counts = {"seed": seed, "cycles": regime.cycles, "samples": samples}
+    return identity(run, {"settings": settings, "precision": run.precision, **counts})
+
+
+def _begin_cycle(run: Run) -> None:
+    if run.regime.before_cycle is not None:
+        run.regime.before_cycle(run.cycle, run.model, run.optimizer)
+        run.group.alike(run.model)
+    ema = run.regime.training.ema
+    run.average = Average(run.model, ema) if ema > 0 else None
 
 
 def _orders(count: int, seed: int, skip: int) -> Iterator[np.ndarray]:
@@ -165,56 +159,46 @@ def _learn(
     run: Run,
     train: Samples,
     order: np.ndarray,
-    objective: Objective,
-    training: dict,
-    precision: str,
+    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     label: str,
     pause: Callable[[], None],
-    group: Group,
 ) -> float:
     """The steps of an epoch that are still to be done; returns the last learning rate. `pause` follows each step."""
+    training = run.regime.training
     for module in run.trained:
         module.train()
-    size, done = training["batch_size"], len(run.losses)
+    size, done = training.batch_size, len(run.losses)
     steps = max(1, len(train) // size)
     first = run.epoch * steps
-    shown = track(batches(train, size, order, start=done), label, steps - done, "batch")
-    ready = prepared(shown, train, run, training["augmentation"], group)
+    shown = track(batches(train, size, order, start=done, share=run.group.share), label, steps - done, "batch")
+    ready = prepared(shown, train, run)
     for step, (images, target) in enumerate(ready, first + done):
-        set_rate(run.optimizer, training["learning_rate"] * rate_factor(training, step, steps))
-        with autocast(run.device, precision):
-            loss = group.weighted(objective(run.model, images, target))
-        update(loss, run.trained, run.optimizer, run.scaler, training["clip_norm"], group)
+        set_rate(run.optimizer, training.learning_rate * rate_factor(training, step, steps))
+        with autocast(run.device, run.precision):
+            loss = objective(images, target)
+        update(loss, run.trained, run.optimizer, run.scaler, training.clip_norm)
         if run.average is not None:
-            run.average.update(run.model)
-        run.losses.append(group.total(loss.detach()))
+            run.average.update_parameters(run.model)
+        run.losses.append(loss.detach())
         pause()
-    return training["learning_rate"] * rate_factor(training, first + steps - 1, steps)
+    return training.learning_rate * rate_factor(training, first + steps - 1, steps)
 
 
-def _judge(
-    run: Run,
-    validation: Samples,
-    rate: float,
-    training: dict,
-    precision: str,
-    label: str,
-    pause: Callable[[], None],
-    group: Group,
-) -> None:
+def _judge(run: Run, validation: Samples, rate: float, label: str, pause: Callable[[], None]) -> None:
     """Close the epoch: validate, write its row of the history, keep the weights if they are the best so far."""
-    train_loss = torch.stack(run.losses).mean().item()
-    by_subject = group.from_first(lambda: subject_errors(run.judged, validation, run.device, precision, pause))
+    train_loss = run.group.mean(torch.stack(run.losses)).mean().item()
+    run.group.alike(run.judged)
+    by_subject = subject_errors(run.judged, validation, run.device, run.precision, pause, run.group)
     error = mean_of(by_subject)
     epoch = len(run.history) + 1
-    _check_finite(label, epoch, train_loss, error, training["learning_rate"])
+    _check_finite(label, epoch, train_loss, error, run.regime.training.learning_rate)
     if error < min((row["validation_error"] for row in run.history), default=math.inf):
         run.best, run.best_errors = copy.deepcopy(run.judged.state_dict()), by_subject
     run.history.append(dict(zip(HISTORY_COLUMNS, (epoch, rate, train_loss, error), strict=True)))
     run.losses = []
 
 
-def stalled(past: list[float], early_stopping: dict | None) -> bool:
+def stalled(past: list[float], early_stopping: EarlyStopping | None) -> bool:
     """Whether the errors `past` of a cycle's epochs have not fallen by more than `delta` for `patience` epochs.
 
     A fall is one below the error at the last fall: many small ones do not add up unseen, nor does noise count.
@@ -223,18 +207,19 @@ def stalled(past: list[float], early_stopping: dict | None) -> bool:
         return False
     lowest, since = math.inf, 0
     for error in past:
-        lowest, since = (error, 0) if error < lowest - early_stopping["delta"] else (lowest, since + 1)
-    return since >= early_stopping["patience"]
+        lowest, since = (error, 0) if error < lowest - early_stopping.delta else (lowest, since + 1)
+    return since >= early_stopping.patience
 
 
 def prepared(
-    raw: Iterable[tuple[torch.Tensor, torch.Tensor]], samples: Samples, run: Run, augmentation: dict, group: Group
+    raw: Iterable[tuple[torch.Tensor, torch.Tensor]], samples: Samples, run: Run
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Shares of batches (u8 images, targets) as floats on the run's device, augmented as a whole and normalised."""
+    """Batches (u8 images, targets) as floats on the run's device, augmented and normalised."""
+    draws = run.generators["augmentation"]
     for images, target in raw:
         seen, target = to_unit(images, run.device), target.to(run.device)
-        seen, target = augment(seen, target, augmentation, run.generators["augmentation"])
-        yield normalised(group.mine(seen), samples.mean, samples.std), group.mine(target)
+        seen, target = augment(seen, target, run.regime.augmentation, draws)
+        yield normalised(seen, samples.mean, samples.std), target
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
@@ -250,14 +235,10 @@ def update(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     clip_norm: float,
-    group: Group = ALONE,
 ) -> None:
-    """One step of the optimizer on `loss`, this process's part of the `group`'s; the norm of the whole gradient is
-    cut to `clip_norm` (0: it is not).
-    """
+    """One step of the optimizer on `loss`; the norm of the gradient is cut to `clip_norm` (0: it is not)."""
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
-    group.add_gradients(modules)
     if clip_norm > 0:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_([p for module in modules for p in module.parameters()], clip_norm)
@@ -271,16 +252,22 @@ def subject_errors(
     device: torch.device,
     precision: str = "fp32",
     pause: Callable[[], None] = lambda: None,
+    group: Group = ALONE,
 ) -> dict[str, float]:
-    """Each subject's mean error, degrees or pixels; leaves the model in eval mode. `pause` follows each batch."""
+    """Each subject's mean error, degrees or pixels; leaves the model in eval mode. `pause` follows each batch.
+
+    Each process of the `group` predicts its share of every batch.
+    """
     model.eval()
-    predicted = []
+    predicted = [torch.empty(0, 2)]
     with torch.inference_mode(), autocast(device, precision):
-        for images, _ in batches(samples, evaluation_batch(samples)):
-            seen = normalised(to_unit(images, device), samples.mean, samples.std)
-            predicted.append(model(seen).float().cpu())
+        for images, _ in batches(samples, group.size * evaluation_batch(samples), share=group.share):
+            if len(images) > 0:
+                seen = normalised(to_unit(images, device), samples.mean, samples.std)
+                predicted.append(model(seen).float().cpu())
             pause()
-    found = errors(torch.cat(predicted).numpy() * np.float32(samples.scale), samples.target, samples.units)
+    whole = group.whole(torch.cat(predicted), len(samples))
+    found = errors(whole.numpy() * np.float32(samples.scale), samples.target, samples.units)
     return {str(name): float(found[samples.subject == name].mean()) for name in np.unique(samples.subject)}
 
 

@@ -20,6 +20,8 @@ COUNTED = {"rad": DEGREES, "px": 100.0}
 """From the unit of a target to the factor that makes degrees, or percent of the scale, of a prediction."""
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+"""(model, images [B, V, H, W] as the network sees them, target [B, 2] over its scale) -> scalar loss."""
 
 
 def mse(prediction: torch.Tensor, target: torch.Tensor, factor: float = DEGREES) -> torch.Tensor:
@@ -73,8 +75,8 @@ def gaze_vector(angles: torch.Tensor) -> torch.Tensor:
     return torch.stack([-pitch.cos() * yaw.sin(), -pitch.sin(), -pitch.cos() * yaw.cos()], dim=-1)
 
 
-def supervised(loss: Loss) -> Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Objective of plain training: (model, images [B, V, H, W], target [B, 2]) -> mean loss."""
+def supervised(loss: Loss) -> Objective:
+    """Objective of plain training: the mean loss of the predictions."""
 
     def objective(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return loss(model(images).float(), target).mean()

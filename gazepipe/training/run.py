@@ -1,35 +1,35 @@
 """All that changes while a network is trained, so that it can be put away at any step and taken up again."""
 
-import copy
 import hashlib
 import json
+import time
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from gazepipe.training.device import random_states, set_random_states
+from gazepipe.training.distributed import ALONE, Group
+from gazepipe.training.method import Regime
 from gazepipe.training.state import Snapshot
 
 
-class Average:
+class Average(AveragedModel):
     """Exponential moving average of a network's weights; its batch statistics are those of the last step.
 
-    The decay rises as (1 + n) / (10 + n) to its final value, so that the start is soon forgotten.
+    The decay of the n-th update is (1 + n) / (10 + n), up to `decay`, so that the start is soon forgotten.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).requires_grad_(False)
+        super().__init__(model, multi_avg_fn=self._approach)
+        self.requires_grad_(False)
         self.decay = decay
-        self.updates = 0
+        self.n_averaged.fill_(1)  # the weights at the start count as one
 
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
-        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            mine.copy_(theirs)
+    def _approach(self, averaged: list[torch.Tensor], current: list[torch.Tensor], _: torch.Tensor) -> None:
+        count = self.n_averaged.item()  # on the CPU: the number that is handed over lies on the GPU
+        torch._foreach_lerp_(averaged, current, 1 - min(self.decay, (1 + count) / (10 + count)))
 
 
 @dataclass
@@ -38,15 +38,18 @@ class Run:
 
     `generators` are all that it draws from, besides torch's own and the order of samples, which follows from the
     epoch. `history` holds the epochs that are complete; `best` the weights of the best of them, and `best_errors` its
-    validation error by subject. `seconds` is the time that earlier processes spent, `resumes` their number.
+    validation error by subject. `earlier_seconds` is the time that earlier processes spent, `resumes` their number. In
+    a `group` of processes generators and losses are each one's own.
     """
 
     model: nn.Module
-    adapters: nn.Module | None
+    regime: Regime
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     device: torch.device
+    precision: str
     generators: dict[str, torch.Generator]
+    group: Group = ALONE
     average: Average | None = None
     losses: list[torch.Tensor] = field(default_factory=list)
     history: list[dict] = field(default_factory=list)
@@ -54,8 +57,19 @@ class Run:
     best_errors: dict[str, float] = field(default_factory=dict)
     cycle: int = 0
     epoch: int = 0
-    seconds: float = 0.0
+    earlier_seconds: float = 0.0
     resumes: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def adapters(self) -> nn.Module | None:
+        """What is trained along and not kept."""
+        return self.regime.adapters
+
+    @property
+    def seconds(self) -> float:
+        """The time spent on it by all processes."""
+        return self.earlier_seconds + time.monotonic() - self.began
 
     @property
     def trained(self) -> list[nn.Module]:
@@ -65,36 +79,39 @@ class Run:
     @property
     def judged(self) -> nn.Module:
         """The network that is validated and kept."""
-        return self.model if self.average is None else self.average.model
+        return self.model if self.average is None else self.average.module
 
 
 COUNTERS = ("history", "best_errors", "cycle", "epoch", "resumes")
 
 
-def snapshot(run: Run, seconds: float) -> Snapshot:
-    """A run, behind at least one step of its epoch, and the `seconds` spent on it, as `restore` takes them."""
+def snapshot(run: Run) -> Snapshot:
+    """A run, behind at least one step of its epoch, as `restore` takes it.
+
+    What each process of a group has for itself is stacked by rank.
+    """
+    gathered = run.group.gathered
     parts = {
         "model": run.model.state_dict(),
         "best": run.best,
-        "generator": {name: generator.get_state() for name, generator in run.generators.items()},
-        "epoch": {"losses": torch.stack(run.losses)},
-        "random": random_states(run.device),
+        "generator": {name: gathered(generator.get_state()) for name, generator in run.generators.items()},
+        "epoch": {"losses": gathered(torch.stack(run.losses))},
+        "random": {name: gathered(state) for name, state in random_states(run.device).items()},
     }
     if run.adapters is not None:
         parts["adapters"] = run.adapters.state_dict()
     if run.average is not None:
-        parts["average"] = run.average.model.state_dict()
+        parts["average"] = run.average.state_dict()
     for number, values in run.optimizer.state_dict()["state"].items():
         parts[f"optimizer/{number}"] = {name: value for name, value in values.items() if torch.is_tensor(value)}
     tensors = {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
     facts = {name: getattr(run, name) for name in COUNTERS}
-    updates = 0 if run.average is None else run.average.updates
-    return tensors, {**facts, "seconds": seconds, "updates": updates, "scaler": run.scaler.state_dict()}
+    return tensors, {**facts, "seconds": run.seconds, "scaler": run.scaler.state_dict()}
 
 
-def restore(run: Run, saved: Snapshot, ema: float) -> None:
-    """Make `run`, fresh and of the same identity, what it was when the snapshot was taken; `ema` as in `fit`."""
-    tensors, facts = saved
+def restore(run: Run, saved: Snapshot) -> None:
+    """Make `run`, fresh and of the same identity, what it was when the snapshot was taken."""
+    (tensors, facts), rank = saved, run.group.rank
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         part, _, rest = name.rpartition("/") if name.startswith("optimizer/") else name.partition("/")
@@ -102,22 +119,21 @@ def restore(run: Run, saved: Snapshot, ema: float) -> None:
     run.model.load_state_dict(parts["model"])
     if run.adapters is not None:
         run.adapters.load_state_dict(parts["adapters"])
-    if ema > 0:
-        run.average = Average(run.model, ema)
-        run.average.model.load_state_dict(parts["average"])
-        run.average.updates = facts["updates"]
+    if run.regime.training.ema > 0:
+        run.average = Average(run.model, run.regime.training.ema)
+        run.average.load_state_dict(parts["average"])
     moments = {int(part.partition("/")[2]): values for part, values in parts.items() if part.startswith("optimizer/")}
     groups = run.optimizer.state_dict()["param_groups"]
     run.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     run.scaler.load_state_dict(facts["scaler"])
     for name, generator in run.generators.items():
-        generator.set_state(parts["generator"][name])
-    set_random_states(run.device, parts["random"])
-    run.losses = list(parts["epoch"]["losses"].to(run.device))
+        generator.set_state(parts["generator"][name][rank])
+    set_random_states(run.device, {name: states[rank] for name, states in parts["random"].items()})
+    run.losses = list(parts["epoch"]["losses"][rank].to(run.device))
     run.best = parts.get("best", {})
     for name in COUNTERS:
         setattr(run, name, facts[name])
-    run.seconds = facts["seconds"]
+    run.earlier_seconds = facts["seconds"]
     run.resumes += 1
 
 

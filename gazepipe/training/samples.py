@@ -80,10 +80,10 @@ def pixel_statistics(samples: Samples) -> tuple[float, float]:
 
 
 def batches(
-    samples: Samples, batch_size: int, order: np.ndarray | None = None, start: int = 0
+    samples: Samples, batch_size: int, order: np.ndarray | None = None, start: int = 0, share: slice = slice(None)
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Images u8 [B, V, H, W] and what a network learns, target / scale f32 [B, 2], from batch `start` on, in the given
-    order of positions (None: as stored, all of them).
+    order of positions (None: as stored, all of them). `share` picks the rows of each batch that are read.
 
     With an `order`, an incomplete last batch is left out, since batch normalisation over a handful of samples
     is noise; a set smaller than one batch is one batch. Rows are read in rising order within a batch, which
@@ -95,7 +95,7 @@ def batches(
         end -= end % batch_size
     scale = np.asarray(samples.scale, np.float32)
     for first in range(start * batch_size, end, batch_size):
-        chosen = np.sort(positions[first : min(first + batch_size, end)])
+        chosen = np.sort(positions[first : min(first + batch_size, end)])[share]
         images = np.ascontiguousarray(samples.images[samples.rows[chosen]])
         yield torch.from_numpy(images), torch.from_numpy(samples.target[chosen] / scale)
 

@@ -74,12 +74,17 @@ class State:
 
         Where it cannot be saved the run goes on: it loses its insurance, not its work.
         """
-        if self.signal is None and time.monotonic() - self.saved < self.seconds:
+        if not self.is_due():
             return
         self.save(*snapshot())
+        self.saved = time.monotonic()
         if self.signal is not None:
             print(f"{self.path}: stopped by {self.signal.name}; run again to continue", file=sys.stderr, flush=True)
             raise Stopped(STOPPED_STATUS)
+
+    def is_due(self) -> bool:
+        """Whether it is time to save: some has gone by, or a signal came."""
+        return self.signal is not None or time.monotonic() - self.saved >= self.seconds
 
     def save(self, tensors: dict[str, torch.Tensor], facts: dict) -> None:
         """Save a snapshot now; where that fails, a line on stderr says so."""
@@ -89,7 +94,6 @@ class State:
                 partial.write_bytes(hashlib.sha256(content).digest() + content)
         except OSError as error:
             print(f"{self.path}: state not saved ({error.strerror})", file=sys.stderr, flush=True)
-        self.saved = time.monotonic()
 
     def part(self, name: str) -> "State":
         """The state of a part of the run, of the same key, which `remove` deletes along."""

@@ -135,12 +135,6 @@ def test_read_refuses_what_is_no_mapping(tmp_path, text):
         config.read(tmp_path / "none.yaml")
 
 
-def test_the_page_of_keys_is_what_the_code_says(repository):
-    from gazepipe.config.reference import reference
-
-    assert (repository / "docs/configuration.md").read_text() == reference()
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [

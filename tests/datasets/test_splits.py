@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gazepipe.datasets.splits import COLUMBIA_FOLDS, make_split, read_split, write_split
+from gazepipe.datasets.columbia import COLUMBIA_FOLDS
+from gazepipe.datasets.splits import make_split, read_split, write_split
 from gazepipe.errors import UserError
 
 COLUMBIA = {"protocol": "columbia", "validation": 0.1, "seed": 0}

@@ -1,20 +1,27 @@
 """Shrinking itracker4: each step leaves the output as it was wherever it claims to."""
 
 import copy
+import json
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from toy_near_eye import write_near_eye
 
+from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
 from gazepipe.methods.shrink.first_layer import drop_dimensions, low_rank
 from gazepipe.methods.shrink.rebuild import first_fc_parameters, parameter_counts
-from gazepipe.methods.shrink.towers import IMPORTANCES, channel_scores, kept_channels, prune_towers, remove_channels
+from gazepipe.methods.shrink.shrink import shrink
+from gazepipe.methods.structural.criteria import scores
+from gazepipe.methods.structural.graph import channel_groups
+from gazepipe.methods.structural.prune import prune
 from gazepipe.models.registry import build, checked_spec
 from gazepipe.models.weights import load_weights, save_weights
 from gazepipe.profiling.cost import count
+from gazepipe.training.samples import samples_of
 
 SHAPE = [4, 147, 163]
 EXACT = {"rtol": 1e-5, "atol": 2e-6}
@@ -60,8 +67,20 @@ def outputs(*models: nn.Module) -> list[torch.Tensor]:
         return [copy.deepcopy(model).double()(images().double()) for model in models]
 
 
-def everything(model: nn.Module) -> list[list[list[int]]]:
-    return [[list(range(layer.out_channels)) for layer in tower.convolutions()] for tower in model.towers]
+def loss(model: nn.Module, pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return (model(pixels) - labels).square().mean()
+
+
+def pruned(model: nn.Module, model_spec: dict, share: float, pixels: torch.Tensor | None = None, **how):
+    """`model` with a share of its towers' channels, the same of each layer."""
+    pixels = images(8) if pixels is None else pixels
+    labels = torch.rand(len(pixels), 2, generator=torch.Generator().manual_seed(3))
+    how = {"target": "channels", "scope": "local", "round_to": 1, **how}
+    return prune(model, model_spec, pixels, labels, loss, ratio=share, **how)
+
+
+def channels_of(model: nn.Module) -> list[list[int]]:
+    return [[layer.out_channels for layer in tower.convolutions()] for tower in model.towers]
 
 
 # -- low rank -------------------------------------------------------------------------------------------------------
@@ -105,7 +124,7 @@ def test_low_rank_is_the_best_of_its_rank_for_the_data():
         given_back = low_rank(model, model_spec, features, rank)[0].first(features)
         losses.append((given_back - wanted).square().sum().item())
         assert losses[-1] == pytest.approx(singular[rank:].square().sum().item(), rel=1e-3, abs=1e-6)
-    weight = torch.cat([part.weight for part in model.first.parts], dim=1)
+    weight = torch.cat([term.weight for term in model.first.terms], dim=1)
     left, values, right = torch.linalg.svd(weight, full_matrices=False)
     plain = torch.cat(features, dim=1) @ (left[:, :3] * values[:3] @ right[:3]).T + model.first.bias
     assert losses[2] < 0.5 * (plain - wanted).square().sum()
@@ -131,7 +150,7 @@ def test_dropping_constant_dimensions_is_exact(data):
     model = network(model_spec, data.draw(st.integers(0, 99)))
     dropped = sorted(set(range(12)) - set(keep))
     with torch.no_grad():
-        for weights in [model.first.mix.weight] if rank else [part.weight for part in model.first.parts]:
+        for weights in [model.first.mix.weight] if rank else [term.weight for term in model.first.terms]:
             weights[dropped] = 0
         before = copy.deepcopy(model.state_dict())
         smaller, smaller_spec = drop_dimensions(model, model_spec, keep, model.embed(images(2, seed=1)).mean(dim=0))
@@ -165,75 +184,20 @@ def silence(model: nn.Module, kept: list[list[list[int]]]) -> None:
                 layer.bias[silent] = 0
 
 
-@st.composite
-def kept_of(draw: st.DrawFn, model: nn.Module) -> list[list[list[int]]]:
-    """Any channels to keep of each layer, equally many of each half where the grouped convolution joins them."""
-    kept = []
-    for tower in model.towers:
-        kept.append([])
-        for layer, convolution in enumerate(tower.convolutions()):
-            groups = 2 if layer < 2 else 1
-            half = convolution.out_channels // groups
-            number = draw(st.integers(1, half))
-            chosen = [draw(st.permutations(range(half)))[:number] for _ in range(groups)]
-            kept[-1].append(sorted(group * half + channel for group in range(groups) for channel in chosen[group]))
-    return kept
-
-
-@settings(few, max_examples=20)
-@given(st.data())
-def test_taking_silent_channels_out_changes_nothing(data):
-    options = {name: data.draw(st.booleans()) for name in ("pool", "shared")}
-    model_spec = spec(**options, rank=data.draw(st.sampled_from([None, 3])))
-    model = network(model_spec, data.draw(st.integers(0, 99)))
-    with torch.no_grad():
-        model.towers[0].conv1.weight.mul_(30)  # loud enough for the normalisation to matter
-    for _ in range(2):  # the second time, what was pruned is pruned again
-        kept = data.draw(kept_of(model))
-        silence(model, kept)
-        before, spec_before = copy.deepcopy(model.state_dict()), copy.deepcopy(model_spec)
-        smaller, smaller_spec = remove_channels(model, model_spec, kept)
-        torch.testing.assert_close(*outputs(smaller, model), rtol=1e-9, atol=1e-9)
-        assert [[layer.out_channels for layer in tower.convolutions()] for tower in smaller.towers] == [
-            [len(channels) for channels in tower] for tower in kept
-        ]
-        assert same_state(model, before)
-        assert model_spec == spec_before
-        model, model_spec = smaller, smaller_spec
-
-
-@pytest.mark.parametrize("pool", [True, False])
-@pytest.mark.parametrize("shared", [True, False])
-def test_silent_channels_of_each_layer_of_each_tower_alone(pool, shared):
-    for number in range(2 if shared else 4):
-        for layer in range(5):
-            model = network(spec(pool=pool, shared=shared))
-            kept = everything(model)
-            channels = kept[number][layer]
-            kept[number][layer] = channels[1:-1] if layer < 2 else channels[1:]
-            changed = copy.deepcopy(model)
-            silence(changed, kept)
-            smaller, _ = remove_channels(changed, spec(pool=pool, shared=shared), kept)
-            with torch.no_grad():
-                torch.testing.assert_close(smaller(images()), changed(images()), **EXACT)
-                assert not torch.allclose(smaller(images()), model(images()), rtol=1e-4, atol=1e-4)
-
-
 def test_pruned_full_size_towers_and_a_round_trip_through_a_file(tmp_path):
     model_spec = {"arch": "itracker4", "width": 1.0, "input": [4, 150, 170]}
     model = network(model_spec)
     pixels = torch.randn(4, 4, 150, 170)
-    pruned, pruned_spec = prune_towers(model, model_spec, pixels, 0.5, "taylor", "layer", 4)
-    sizes = [[16, 32, 16, 8, 4]] * 4
-    assert [[layer.out_channels for layer in tower.convolutions()] for tower in pruned.towers] == sizes
+    narrow, pruned_spec = pruned(model, model_spec, 0.5, pixels, round_to=4)
+    assert channels_of(narrow) == [[16, 32, 16, 8, 4]] * 4
     tower = 16 * 122 + 32 * (8 * 25 + 1) + 16 * (32 * 25 + 1) + 8 * (16 * 9 + 1) + 4 * 9
     assert parameter_counts(pruned_spec) == {
         "towers": 4 * tower,
-        "first_fc": 128 * sum(part.in_features for part in pruned.first.parts) + 128,
+        "first_fc": 128 * sum(term.in_features for term in narrow.first.terms) + 128,
         "head": 128 * 64 + 64 + 130,
-        "total": sum(parameter.numel() for parameter in pruned.parameters()),
+        "total": sum(parameter.numel() for parameter in narrow.parameters()),
     }
-    smaller, smaller_spec = low_rank(pruned, pruned_spec, pruned.tower_features(pixels), 3)
+    smaller, smaller_spec = low_rank(narrow, pruned_spec, narrow.tower_features(pixels), 3)
     smallest, smallest_spec = drop_dimensions(smaller, smaller_spec, list(range(0, 128, 3)), torch.zeros(128))
     save_weights(tmp_path / "small.safetensors", smallest, smallest_spec)
     loaded, metadata = load_weights(tmp_path / "small.safetensors")
@@ -243,102 +207,136 @@ def test_pruned_full_size_towers_and_a_round_trip_through_a_file(tmp_path):
     assert count(loaded, (4, 150, 170))["macs"] < 0.4 * count(model, (4, 150, 170))["macs"]
 
 
-def test_taylor_is_the_slope_of_the_output_in_each_channels_volume():
-    """Against a numerical derivative: every channel's output times (1 + h), once for each coordinate."""
-    for options in ({}, {"shared": True, "pool": False}):
-        model = network(spec(output="none", **options)).double()
-        pixels = images(3).double()
-        scores = channel_scores(model, pixels, "taylor")
-        assert all(value.grad is None for value in model.parameters())
-        step = 1e-6
-        for number, layer, channel in ((0, 0, 1), (1, 1, 9), (1, 2, 5), (0, 3, 2), (0, 4, 1)):
-            outputs = []
-            for factor in (1 + step, 1 - step):
-                louder = copy.deepcopy(model)
-                convolution = louder.towers[number].convolutions()[layer]
-                with torch.no_grad():
-                    convolution.weight[channel] *= factor
-                    convolution.bias[channel] *= factor
-                    outputs.append(louder(pixels))
-            slope = (outputs[0] - outputs[1]) / (2 * step)
-            expected = slope.abs().sum(dim=1).mean().item()
-            assert scores[number][layer][channel].item() == pytest.approx(expected, rel=1e-4, abs=1e-8)
-
-
-@pytest.mark.parametrize("importance", IMPORTANCES)
-@pytest.mark.parametrize("scope", ["global", "layer"])
-def test_silent_channels_go_first(importance, scope):
+@pytest.mark.parametrize("criterion", ["taylor", "l2", "cosine"])
+@pytest.mark.parametrize("scope", ["global", "local"])
+def test_silent_channels_go_first(criterion, scope):
     model_spec = spec()
     model = network(model_spec)
     kept = [[[0, 2, 5, 7], [1, 2, 3, 7, 8, 11, 12, 13], [0, 2, 4, 7], [1, 3], [1]] for _ in range(4)]
     silence(model, kept)
-    smaller, smaller_spec = prune_towers(model, model_spec, images(), 0.5, importance, scope)
-    assert smaller_spec["options"]["towers"] == kept
+    smaller, smaller_spec = pruned(model, model_spec, 0.5, criterion=criterion, scope=scope)
     torch.testing.assert_close(*outputs(smaller, model), rtol=1e-9, atol=1e-9)
+    for number, tower in enumerate(smaller.towers):
+        assert [tower.norm1.positions, tower.norm2.positions] == kept[number][:2]
+        assert smaller_spec["channels"][f"towers.{number}.norm2"] == kept[number][1]
+        for layer, whole, channels in zip(
+            tower.convolutions(), model.towers[number].convolutions(), kept[number], strict=True
+        ):
+            assert torch.equal(layer.bias, whole.bias[channels])
 
 
-def test_scores_of_filters():
+def test_neighbours_stay_those_of_the_whole_layer():
+    """What is normalised by its neighbours changes where these positions are forgotten."""
     model = network(spec())
-    l2, cosine = channel_scores(model, None, "l2"), channel_scores(model, None, "cosine")
-    layer = model.towers[2].conv2
-    filters = layer.weight.detach().flatten(1).double()
-    expected = (filters.square().sum(dim=1) + layer.bias.detach().double().square()).sqrt()
-    torch.testing.assert_close(l2[2][1], expected)
-    unit = filters[8:] / filters[8:].norm(dim=1, keepdim=True)
-    similar = (unit @ unit.T).abs().fill_diagonal_(0).sum(dim=1) / 7
-    torch.testing.assert_close(cosine[2][1][8:], 1 - similar)
+    with torch.no_grad():
+        model.towers[0].conv1.weight.mul_(300)
+    smaller, smaller_spec = pruned(model, spec(), 0.6, criterion="l2")
+    closed_up = {name: size for name, size in smaller_spec["channels"].items() if ".norm" not in name}
+    for number, tower in enumerate(smaller.towers):
+        for name in ("norm1", "norm2"):
+            closed_up[f"towers.{number}.{name}"] = list(range(len(getattr(tower, name).positions)))
+    other = build({**smaller_spec, "channels": closed_up}).eval()
+    other.load_state_dict(smaller.state_dict())
+    found, without_gaps = outputs(smaller, other)
+    assert (found - without_gaps).abs().max() > 1e-4
 
 
-def test_choice_of_channels_by_hand():
-    """Layers of 4, 4, 2, 2 and 1 channels; the first two in halves of two."""
-    tower = [
-        torch.tensor([4.0, 1.0, 2.0, 1.0]),  # pairs (0, 2) of mean 3 and (1, 3) of 1: 1.5 and 0.5 of the layer's mean
-        torch.tensor([1.0, 9.0, 9.0, 1.0]),  # pairs (1, 2) of 9 and (0, 3) of 1: 1.8 and 0.2
-        torch.tensor([1.0, 3.0]),  # 0.5 and 1.5
-        torch.tensor([55.0, 45.0]),  # 1.1 and 0.9
-        torch.tensor([7.0]),
-    ]
-    least = [[0, 2], [1, 2], [1], [0], [0]]
-    assert kept_channels([tower], 0.01) == [least]
-    assert kept_channels([tower], 8 / 13) == [[*least[:3], [0, 1], [0]]]
-    assert kept_channels([tower], 10 / 13) == [[[0, 1, 2, 3], [1, 2], [1], [0, 1], [0]]]
-    assert kept_channels([tower], 0.5, "layer") == [[*least[:4], [0]]]
-    assert kept_channels([tower], 0.01, "layer", multiple=2) == [[*least[:2], [0, 1], [0, 1], [0]]]
-    assert (
-        kept_channels([tower], 0.01, "layer", multiple=8)
-        == kept_channels([tower], 1.0)
-        == [[[0, 1, 2, 3], [0, 1, 2, 3], [0, 1], [0, 1], [0]]]
-    )
+def test_scores_of_filters_are_those_of_their_group():
+    model = network(spec())
+    group = next(group for group in channel_groups(model)[0] if group.root == "towers.2.conv2")
+    l2, cosine = (scores(model, [group], name, images(), torch.zeros(3, 2), loss)[0] for name in ("l2", "cosine"))
+    filters = model.towers[2].conv2.weight.detach().flatten(1).double()
+    torch.testing.assert_close(l2, filters.norm(dim=1) / filters.norm(dim=1).mean())
+    similar = []
+    for half in filters.chunk(2):
+        unit = half / half.norm(dim=1, keepdim=True)
+        similar.append((unit @ unit.T).abs().fill_diagonal_(0).sum(dim=1) / 7)
+    distinct = 1 - torch.cat(similar)
+    torch.testing.assert_close(cosine, distinct / distinct.mean())
 
 
 @few
-@given(st.floats(0.01, 1), st.sampled_from(["global", "layer"]), st.sampled_from([1, 2, 4, 8]), st.integers(0, 99))
-def test_any_choice_can_be_built(share, scope, multiple, seed):
-    draws = torch.Generator().manual_seed(seed)
-    channels = (8, 16, 8, 4, 2)
-    scores = [[torch.rand(number, generator=draws, dtype=torch.float64) for number in channels] for _ in range(4)]
-    kept = kept_channels(scores, share, scope, multiple)
-    build(spec(towers=kept))
-    for tower in kept:
-        for chosen, number in zip(tower, channels, strict=True):
-            assert len(chosen) == number or len(chosen) % multiple == 0
-    if multiple == 1 and scope == "global":
-        held = sum(len(chosen) for tower in kept for chosen in tower)
-        least = 4 * (2 + 2 + 1 + 1 + 1)
-        assert max(least, round(share * 4 * sum(channels)) - 1) <= held <= max(least, round(share * 4 * sum(channels)))
+@given(
+    st.floats(0.2, 0.99),
+    st.sampled_from(["global", "local"]),
+    st.sampled_from([1, 2, 4]),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_any_share_can_be_built(share, scope, round_to, shared, seed):
+    """Of 8, 16, 8, 4 and 2 channels; those of the first two layers go in pairs, one of each half."""
+    model_spec = spec(shared=shared)
+    model = network(model_spec, seed)
+    full = sum(map(sum, channels_of(model)))
+    least = [[max(round_to, 2), max(round_to, 2), round_to, round_to, min(round_to, 2)]] * len(model.towers)
+    if sum(map(sum, least)) > 1.02 * share * full:
+        with pytest.raises(UserError, match="out of reach"):
+            pruned(model, model_spec, share, criterion="l2", scope=scope, round_to=round_to)
+        return
+    smaller, smaller_spec = pruned(model, model_spec, share, criterion="l2", scope=scope, round_to=round_to)
+    assert build(smaller_spec).load_state_dict(smaller.state_dict())
+    for tower in channels_of(smaller):
+        assert all(size % round_to == 0 or size == 2 for size in tower)
+        assert all(a >= b for a, b in zip(tower, least[0], strict=True))
+    for tower in smaller.towers:
+        for norm, half in ((tower.norm1, 4), (tower.norm2, 8)):
+            assert 2 * sum(position < half for position in norm.positions) == len(norm.positions)
+    assert abs(sum(map(sum, channels_of(smaller))) - share * full) <= max(round_to, 2)
 
 
-def test_dead_layers_have_scores_too():
-    dead = [[torch.zeros(number, dtype=torch.float64) for number in (8, 16, 8, 4, 2)] for _ in range(4)]
-    kept = kept_channels(dead, 0.5)
-    build(spec(towers=kept))
+def test_the_same_share_of_each_layer():
+    smaller, _ = pruned(network(spec()), spec(), 0.5, criterion="l2")
+    assert channels_of(smaller) == [[4, 8, 4, 2, 1]] * 4
+
+
+def test_dead_networks_can_be_pruned_too():
+    model = network(spec())
+    silence(model, [[[]] * 5] * 4)
+    for criterion in ("taylor", "l2", "cosine"):
+        assert channels_of(pruned(model, spec(), 0.5, criterion=criterion)[0]) == [[4, 8, 4, 2, 1]] * 4
+
+
+@pytest.mark.parametrize("options", [{"rank": 5}, {"rank": 5, "shared": True}, {}])
+def test_the_first_layer_of_a_pruned_network_is_narrowed_all_the_same(options):
+    """Pruning may have narrowed the factors and the head, whose sizes the options `rank` and `dimensions` decide."""
+    narrow, narrow_spec = pruned(network(spec(**options)), spec(**options), 0.4, target="params", round_to=2)
+    assert narrow_spec["channels"]["head.0"] == [narrow.head[0].out_features, 12]
+    factored, factored_spec = low_rank(narrow, narrow_spec, narrow.tower_features(images(20, seed=1)), 12)
+    torch.testing.assert_close(factored(images()), narrow(images()), **EXACT)
+    for model, model_spec in ((narrow, narrow_spec), (factored, factored_spec)):
+        keep = list(range(1, 12, 2))
+        small, small_spec = drop_dimensions(model, model_spec, keep, model.embed(images(5)).mean(dim=0))
+        torch.testing.assert_close(small.embed(images()), model.embed(images())[:, keep], **EXACT)
+        rebuilt = build(small_spec).eval()
+        rebuilt.load_state_dict(small.state_dict())
+        assert torch.equal(rebuilt(images()), small(images()))
+
+
+# -- the stage's step -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "options"), [("low_rank", {"rank": 3}), ("dropped", {"dimensions": 3}), (None, {})])
+def test_towers_first_then_the_first_layer(kind, options, tmp_path):
+    samples = samples_of(open_store(write_near_eye(tmp_path / "store.h5", *SHAPE[1:], per_subject=4)), None)
+    width = tmp_path / "width.json"
+    width.write_text(json.dumps({"low_rank": 3, "dropped": 3, "order": [7, 0, 11, *range(1, 7), 8, 9, 10]}))
+    block = {"embedding": kind, "width": "auto", "towers": 0.5, "importance": "taylor"}
+    model = network(spec())
+    first, again = (shrink(block, model, spec(), samples, width, torch.device("cpu")) for _ in range(2))
+    assert channels_of(first[0]) == [[4, 8, 4, 2, 1]] * 4
+    assert first[1] == again[1]
+    assert same_state(first[0], again[0].state_dict())
+    found = {name: value for name, value in first[1]["options"].items() if spec()["options"].get(name) != value}
+    assert {name: value for name, value in found.items() if value is not None} == options
+    whole = shrink({**block, "towers": 1.0}, model, spec(), samples, width, torch.device("cpu"))[1]
+    assert "channels" not in whole
 
 
 # -- bad input ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("shrink", "message"),
+    ("bad", "message"),
     [
         (lambda model: low_rank(model, spec(), [], 0), "rank is 0; use 1 to 12"),
         (lambda model: low_rank(model, spec(), [], 13), "rank is 13"),
@@ -346,15 +344,14 @@ def test_dead_layers_have_scores_too():
         (lambda model: drop_dimensions(model, spec(), [3, 1], torch.zeros(12)), r"\[3, 1\]; list some of 0 to 11"),
         (lambda model: drop_dimensions(model, spec(), [1, 12], torch.zeros(12)), r"\[1, 12\]"),
         (lambda model: drop_dimensions(model, spec(), [-1], torch.zeros(12)), r"\[-1\]"),
-        (lambda model: prune_towers(model, spec(), None, 0.0, "l2"), "share of channels to keep is 0.0"),
-        (lambda model: prune_towers(model, spec(), None, 1.1, "l2"), "1.1"),
-        (lambda model: prune_towers(model, spec(), None, 0.5, "l3"), "importance is 'l3'; use one of taylor, l2"),
-        (lambda model: prune_towers(model, spec(), None, 0.5, "l2", "tower"), "scope is 'tower'; use one of global"),
-        (lambda model: remove_channels(model, spec(), [[[0, 1], [0, 8], [0], [0], [0]]] * 4), "keeps 2 channels below"),
-        (lambda model: remove_channels(model, spec(), [[[0, 4], [0, 8], [], [0], [0]]] * 4), r"towers\[0\]\[2\]"),
+        (lambda model: pruned(model, spec(), 0.0), r"ratio is 0.0; use the share that is left"),
+        (lambda model: pruned(model, spec(), 1.1), "ratio is 1.1"),
+        (lambda model: pruned(model, spec(), 0.5, criterion="l3"), "criterion is 'l3'; use one of cosine, l2, taylor"),
+        (lambda model: pruned(model, spec(), 0.5, scope="tower"), "scope is 'tower'; use one of local, global"),
+        (lambda model: pruned(model, spec(), 0.1), r"ratio 0.1 is out of reach, itracker4 keeps 0.\d+ of its channels"),
     ],
 )
-def test_bad_choices(shrink, message):
+def test_bad_choices(bad, message):
     with pytest.raises(UserError, match=message) as error:
-        shrink(network(spec()))
+        bad(network(spec()))
     assert "\n" not in str(error.value)

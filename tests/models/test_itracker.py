@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from gazepipe.errors import UserError
-from gazepipe.models.itracker import CHANNELS, LocalNorm, Tower, TowerSum, flat_sizes, tower_positions
+from gazepipe.models.itracker import CHANNELS, Tower, TowerSum, flat_size, tower_channels
+from gazepipe.models.network import LocalNorm
 from gazepipe.models.registry import build, checked_spec, forward_features
 from gazepipe.models.weights import load_weights, save_weights
 from gazepipe.profiling.cost import count
@@ -18,6 +19,20 @@ SMALLEST = [4, 131, 147]
 
 def spec(shape: list[int] = SMALLEST, width: float = 0.25, **options) -> dict:
     return {"arch": "itracker4", "width": width, "input": shape, "options": options}
+
+
+def tower_of(number: int, first: list[int], second: list[int], third: int, fourth: int, fifth: int) -> dict:
+    """The `channels` of a spec for one tower and its term of the first layer, [5, features]; at one place."""
+    return {
+        f"towers.{number}.conv1": [len(first), 1, 1],
+        f"towers.{number}.norm1": first,
+        f"towers.{number}.conv2": [len(second), len(first), 2],
+        f"towers.{number}.norm2": second,
+        f"towers.{number}.conv3": [third, len(second), 1],
+        f"towers.{number}.conv4": [fourth, third, 1],
+        f"towers.{number}.conv5": [fifth, fourth, 1],
+        f"first.terms.{number}": [3, fifth],
+    }
 
 
 def network(*args, **options) -> nn.Module:
@@ -42,14 +57,14 @@ def test_sizes_of_the_prior_system(shape, places, pool):
     maps = model.towers[0](torch.zeros(1, 1, *shape[1:]))
     assert maps.shape == (1, 8, *places)
     features = 4 * 8 * places[0] * places[1]
-    assert sum(part.weight.numel() for part in model.first.parts) == features * 128
+    assert sum(term.weight.numel() for term in model.first.terms) == features * 128
     total = 4 * 85_560 + (features * 128 + 128) + (128 * 64 + 64) + (64 * 2 + 2)
     assert parameters(model) == count(model, tuple(shape))["params"] == total
 
 
 def test_the_first_layer_of_the_full_size_is_the_part_worth_compressing():
     first = network([4, 576, 720], 1.0).first
-    assert sum(part.in_features for part in first.parts) == 8512
+    assert sum(term.in_features for term in first.terms) == 8512
     assert parameters(first) == 1_089_536 + 128
 
 
@@ -69,14 +84,14 @@ def test_shared_towers_are_counted_once():
 
 @pytest.mark.parametrize("pool", [True, False])
 def test_the_map_of_every_input_size(pool):
-    tower = Tower(tower_positions(0.1)[0], pool)
+    tower = Tower(tower_channels(0.1), pool)
     for height in (*range(131, 152), 200, 333):
         maps = tower(torch.zeros(1, 1, height, 131))
-        assert flat_sizes(tower_positions(0.1), (4, height, 131)) == [maps.numel()] * 4
+        assert flat_size(tower_channels(0.1)[-1], (4, height, 131)) == maps.numel()
 
 
 def test_width_scales_the_channels_in_pairs():
-    assert [[len(kept) for kept in tower_positions(width)[3]] for width in (1.0, 0.5, 0.3, 0.01)] == [
+    assert [tower_channels(width) for width in (1.0, 0.5, 0.3, 0.01)] == [
         list(CHANNELS),
         [16, 32, 16, 8, 4],
         [10, 20, 10, 4, 2],
@@ -111,7 +126,7 @@ def test_norm_of_kept_channels_is_that_of_the_whole_layer():
 @pytest.mark.parametrize("shape", [(131, 147), (140, 133)])
 def test_tower_is_the_prior_systems(shape):
     torch.manual_seed(1)
-    tower = Tower(tower_positions()[0], pool=True)
+    tower = Tower(tower_channels(), pool=True)
     norm = nn.LocalResponseNorm(5, 1e-4, 0.75, 1)
     x = torch.randn(2, 1, *shape)
     y = norm(F.max_pool2d(F.leaky_relu(tower.conv1(x)), 3, 2))
@@ -124,7 +139,7 @@ def test_tower_is_the_prior_systems(shape):
 def test_without_pooling_the_strided_convolutions_stand_where_the_windows_are_centred():
     """Picking the middle of each window that the pooled tower would take the maximum of gives the same map."""
     torch.manual_seed(2)
-    tower = Tower(tower_positions(0.25)[0], pool=False)
+    tower = Tower(tower_channels(0.25), pool=False)
     x = torch.randn(2, 1, 151, 160)
     y = F.conv2d(x, tower.conv1.weight, tower.conv1.bias, 4)
     y = tower.norm1(F.leaky_relu(y[..., 1:-1, 1:-1][..., ::2, ::2]))
@@ -139,10 +154,10 @@ def test_sum_of_towers_is_one_linear_of_their_concatenation():
     layer = TowerSum([3, 5, 2, 4], 6, None)
     nn.init.normal_(layer.bias)
     features = [torch.randn(7, size) for size in (3, 5, 2, 4)]
-    weight = torch.cat([part.weight for part in layer.parts], dim=1)
+    weight = torch.cat([term.weight for term in layer.terms], dim=1)
     torch.testing.assert_close(layer(features), F.linear(torch.cat(features, dim=1), weight, layer.bias))
     factored = TowerSum([3, 5, 2, 4], 6, 2)
-    weight = factored.mix.weight @ torch.cat([part.weight for part in factored.parts], dim=1)
+    weight = factored.mix.weight @ torch.cat([term.weight for term in factored.terms], dim=1)
     torch.testing.assert_close(factored(features), F.linear(torch.cat(features, dim=1), weight, factored.bias))
 
 
@@ -224,12 +239,13 @@ def test_it_has_no_stages_for_feature_distillation():
 
 
 def test_a_shrunk_network_is_rebuilt_from_its_weights_file_alone(tmp_path):
-    towers = [[[0, 5], [1, 8, 9], [0, 1], [3], [1]] for _ in range(4)]
-    towers[0][1] = [1, 9]
-    for tower in towers[1:]:
-        tower[1] = [0, 7, 8, 15]
-    shrunk = spec(towers=towers, rank=3, dimensions=5, embedding="tanh")
+    shrunk = spec(rank=3, dimensions=5, embedding="tanh")
+    shrunk["channels"] = tower_of(0, [0, 5], [1, 9], 2, 1, 1)
+    for number in range(1, 4):
+        shrunk["channels"] |= tower_of(number, [0, 5], [0, 7, 8, 15], 2, 1, 1)
     model = build(shrunk).eval()
+    assert model.towers[3].norm2.positions == [0, 7, 8, 15]
+    assert model.towers[3].norm2.band.squeeze().count_nonzero().item() == 6  # 7 and 8 are neighbours, 0 and 15 of none
     save_weights(tmp_path / "a.safetensors", model, shrunk)
     save_weights(tmp_path / "b.safetensors", model, {**shrunk, "options": dict(reversed(shrunk["options"].items()))})
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
@@ -249,7 +265,7 @@ def test_the_state_holds_parameters_only():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"outptu": "relu"}, "option 'outptu' is unknown; use one of output, embedding, shared, pool, towers"),
+        ({"outptu": "relu"}, "'outptu' is unknown; use one of output, embedding, shared, pool, dimensions, rank"),
         ({"output": "tanh"}, "output is 'tanh'; use one of sigmoid, relu, none"),
         ({"embedding": "relu"}, "embedding is 'relu'"),
         ({"shared": 1}, "shared is 1"),
@@ -259,22 +275,40 @@ def test_the_state_holds_parameters_only():
         ({"rank": 129}, "rank 129 exceeds the 128 dimensions"),
         ({"dimensions": True}, "dimensions is True"),
         ({"dimensions": None}, "dimensions is None"),
-        ({"towers": [[[0]] * 5] * 3}, "towers is not a list of 4"),
-        ({"towers": [[[0]] * 5] * 4, "shared": True}, "towers is not a list of 2"),
-        ({"towers": [[[0]] * 4] * 4}, r"towers\[0\] is not a list of 5"),
-        ({"towers": [[[0, 7], [0, 15], [0], [0], []]] * 4}, r"towers\[0\]\[4\] is \[\]"),
-        ({"towers": [[[0, 7], [0, 15], [0], [0], [2]]] * 4}, r"towers\[0\]\[4\] is \[2\]; list channels of 0 to 1"),
-        ({"towers": [[[0, 7], [0, 15], [1, 0], [0], [0]]] * 4}, r"towers\[0\]\[2\]"),
-        ({"towers": [[[0, 7], [0, 15], [1, 1], [0], [0]]] * 4}, r"towers\[0\]\[2\]"),
-        ({"towers": [[[0, 7], [0, 15], [-1], [0], [0]]] * 4}, r"towers\[0\]\[2\]"),
-        ({"towers": [[[0, 7], [0, 15], 3, [0], [0]]] * 4}, r"towers\[0\]\[2\]"),
-        ({"towers": [[[0, 1], [0, 15], [0], [0], [0]]] * 4}, r"towers\[0\]\[0\] keeps 2 channels below 4 and 0 others"),
-        ({"towers": [[[0, 7], [0, 14, 15], [0], [0], [0]]] * 4}, r"towers\[0\]\[1\] keeps 1 channels below 8 and 2"),
+        ({"towers": None}, "option 'towers' is unknown"),
     ],
 )
 def test_bad_options(options, message):
     with pytest.raises(UserError, match=message) as error:
         build(spec(**options))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"towers.0.norm1": [0, 8]}, r"norm1' is to be \[0, 8\]; list some of \[0, 1, 2, 3, 4, 5, 6, 7\], rising"),
+        ({"towers.0.norm1": [5, 0]}, r"\[5, 0\]"),
+        ({"towers.0.norm1": [5, 5]}, r"\[5, 5\]"),
+        ({"towers.0.norm1": []}, r"is to be \[\]"),
+        ({"towers.0.norm1": 3}, "is to be 3"),
+        ({"towers.0.norm1": [1, 2, 3]}, "do not fit each other"),
+        ({"towers.4.norm1": [0, 5]}, "there is none"),
+        ({"towers.0.conv2": [3, 2, 2]}, r"'towers.0.conv2' of \[16, 8, 2\] cannot be \[3, 2, 2\]; leave its groups"),
+        ({"towers.0.conv2": [2, 3, 2]}, "equally many channels in each"),
+        ({"towers.0.conv2": [2, 2, 1]}, "leave its groups"),
+        ({"towers.0.conv5": [0, 1, 1]}, "whole numbers above 0"),
+        ({"towers.0.conv5": [3, 1, 1]}, r"at most \[2, 4, 1\]"),
+        ({"first.terms.0": [3, 2]}, "do not fit each other"),
+    ],
+)
+def test_channels_that_do_not_fit(changed, message):
+    narrowed = spec(rank=3, dimensions=5)
+    narrowed["channels"] = tower_of(0, [0, 5], [1, 9], 2, 1, 1)
+    build(narrowed)
+    narrowed["channels"] |= changed
+    with pytest.raises(UserError, match=message) as error:
+        build(narrowed)
     assert "\n" not in str(error.value)
 
 

@@ -60,7 +60,7 @@ def test_integrated_gradients_sum_to_the_way_the_point_moves():
 def test_all_methods_point_at_the_one_view_that_the_network_reads(view):
     network = _network()
     for other in set(range(4)) - {view}:
-        torch.nn.init.zeros_(network.model.first.parts[other].weight)
+        torch.nn.init.zeros_(network.model.first.terms[other].weight)
     for method, maps in _maps(network, _images(1)).items():
         shares = [row["share"] for row in describe(maps)]
         assert shares[view] == pytest.approx(1, abs=1e-5), method

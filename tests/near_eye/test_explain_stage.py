@@ -12,15 +12,14 @@ from toy_near_eye import SCENE, write_near_eye, write_near_eye_split
 
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
-from gazepipe.methods.shrink.first_layer import drop_dimensions
-from gazepipe.methods.shrink.first_layer import low_rank as low_rank_network
+from gazepipe.methods.shrink.first_layer import drop_dimensions, low_rank
 from gazepipe.models.registry import build
 from gazepipe.models.weights import load_weights, save_weights
 from gazepipe.near_eye.explain import heatmaps, stage
-from gazepipe.near_eye.explain.embedding import first_layer, sweep, thinned
+from gazepipe.near_eye.explain.embedding import first_weight, sweep, thinned
 from gazepipe.near_eye.explain.importance import SCORES
 from gazepipe.near_eye.explain.stage import explain, stability_over_runs
-from gazepipe.near_eye.explain.width import dropped, low_rank
+from gazepipe.near_eye.explain.width import Readout, narrowed
 from gazepipe.training.samples import samples_of
 
 SIZE = (144, 160)
@@ -166,17 +165,19 @@ def test_the_fast_sweep_narrows_exactly_as_the_networks_that_are_built(inputs):
     model = load_weights(weights)[0].eval().requires_grad_(False)
     x = torch.from_numpy(np.array(open_store(store).image[:30])).float() / 255
     parts = model.tower_features(x)
-    features, layer = torch.cat(parts, dim=1), first_layer(model)
-    torch.testing.assert_close(layer(features), model.embed(x), atol=1e-5, rtol=1e-5)
-    built, _ = low_rank_network(model, SPEC, parts, 3)
-    torch.testing.assert_close(low_rank(layer, model.head, features, 3)(features), built(x), atol=1e-5, rtol=1e-4)
-    keep = [1, 5, 10]
-    built, _ = drop_dimensions(model, SPEC, keep, layer(features).mean(dim=0))
-    fast = dropped(layer, model.head, features, np.array(keep))
+    features, whole = torch.cat(parts, dim=1), Readout(model)
+    torch.testing.assert_close(whole.embed(features), model.embed(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(whole(features), model(x), atol=1e-5, rtol=1e-5)
+    order = np.array([5, 1, 10, *(set(range(12)) - {1, 5, 10})])
+    built, _ = low_rank(model, SPEC, parts, 3)
+    fast = narrowed(model, SPEC, "low_rank", 3, order, features)
+    torch.testing.assert_close(fast(features), built(x), atol=1e-5, rtol=1e-4)
+    built, _ = drop_dimensions(model, SPEC, [1, 5, 10], model.embed(x).mean(dim=0))
+    fast = narrowed(model, SPEC, "dropped", 3, order, features)
     torch.testing.assert_close(fast(features), built(x), atol=1e-5, rtol=1e-4)
     factored = build({**SPEC, "options": {"dimensions": 12, "rank": 3}}).requires_grad_(False)
     torch.testing.assert_close(
-        first_layer(factored)(features), factored.first(list(features.split([len(p[0]) for p in parts], dim=1)))
+        Readout(factored).embed(features), features @ torch.from_numpy(first_weight(factored)).T + factored.first.bias
     )
 
 

@@ -38,6 +38,34 @@ def test_comments_docstrings_and_layout_do_not_count(clone):
     assert fingerprint("gazepipe.training.losses") == before
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ("Passes over the training subjects", "How often the subjects are seen", False),
+        ("epochs: Count = 12", "epochs: Count = 13", True),
+        ('    """Passes over', '    rounds: Count = 1\n    """Passes over', True),
+    ],
+)
+def test_a_fields_description_does_not_count_and_its_default_does(clone, old, new, counts):
+    folder, fingerprint = clone
+    before = fingerprint("gazepipe.training.settings")
+    edit(folder, "gazepipe/training/settings.py", old, new)
+    assert (fingerprint("gazepipe.training.settings") != before) == counts
+
+
+@pytest.mark.parametrize("place", ["if True:\n    A = 1\n", "try:\n    A = 1\nfinally:\n    B = 2\n", "A = 1\n"])
+def test_a_bare_text_anywhere_does_not_count(tmp_path, monkeypatch, place):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(provenance, "_file", lambda module: tmp_path / "texts.py")
+    trees = []
+    for text in (place, place.replace("\n", "  # why\n").replace("A = 1", "A = 1; 'what A is'"), place + "'text'\n"):
+        (tmp_path / "texts.py").write_text(text)
+        trees.append(provenance.function_hashes("texts")[""])
+    assert trees[0] == trees[1] == trees[2]
+    (tmp_path / "texts.py").write_text(place.replace("A = 1", "A = 'one'"))
+    assert provenance.function_hashes("texts")[""] != trees[0]
+
+
 def test_code_counts_through_imports(clone):
     folder, fingerprint = clone
     stages = ["gazepipe.methods.train", "gazepipe.report.tables", "gazepipe.datasets.splits"]

@@ -74,7 +74,7 @@ RUNS = {
     "kd": block(kd=KD, batch_size=33),
     "kd and rebirth": block(kd=KD, rebirth=REBIRTH, epochs=1),
     # Channels by their weights: by "taylor" two are so near each other that rounding decides.
-    "pruned": block(structural={**STRUCTURAL, "importance": "l2"}, epochs=1),
+    "pruned": block(structural={**STRUCTURAL, "criterion": "l2"}, epochs=1),
     "dropout": block(model=network(arch="resnet10_wide"), epochs=2),
     "dropped paths": block(model=network(arch="simvit"), epochs=1, batch_size=33),
     "other norms": block(model=network(arch="test_distributed:other_norms")),

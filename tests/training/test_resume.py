@@ -42,7 +42,7 @@ REBIRTH = {"share": 0.15, "generations": 2, "epochs": 1, "max_filters": 128, "pe
 STRUCTURAL = {
     "target": "macs",
     "ratio": 0.5,
-    "importance": "taylor",
+    "criterion": "taylor",
     "scope": "global",
     "round_to": 2,
     "steps": 2,

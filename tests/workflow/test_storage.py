@@ -30,7 +30,7 @@ statistics: {resamples: 1000}
 """
 PREFIX = "gaze/pipe"
 TIMED = re.compile(
-    r".*/(benchmarks|logs)/.*|.*/(run\.json|tables\.md|manifest\.json)|.*/profiles/.*|.*/efficiency\w*\.csv"
+    r".*/(benchmarks|logs)/.*|.*/(run\.json|tables\.md|checksums\.json)|.*/profiles/.*|.*/efficiency\w*\.csv"
 )
 """Results that hold times."""
 
@@ -158,7 +158,7 @@ def test_a_changed_key_runs_again_what_stands_on_it(away, bucket):
     assert f"s3://{bucket.bucket.name}/{PREFIX}" in why
 
 
-def test_a_copy_of_the_bucket_agrees_with_its_manifest(away, bucket, tmp_path):
+def test_a_copy_of_the_bucket_agrees_with_its_checksums(away, bucket, tmp_path):
     for name, content in bucket.files().items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)

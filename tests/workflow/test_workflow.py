@@ -167,7 +167,7 @@ def told(folder: Path) -> dict[str, int]:
     return {"tables": 1} | {stage: int(count or 1) for stage, count in jobs}
 
 
-def test_every_result_is_in_the_manifest(finished):
+def test_every_result_has_its_checksum(finished):
     assert gazepipe(finished, "check").returncode == 0
     assert not list((finished / "results/.records/.planned").rglob("*.json"))
 

@@ -5,7 +5,6 @@ While it comes, the file is `<name>.partial`, beside `<name>.partial.json`, whic
 """
 
 import fcntl
-import hashlib
 import math
 import os
 import re
@@ -23,6 +22,7 @@ import urllib3
 
 from gazepipe import __version__
 from gazepipe.common.files import read_json, write_json
+from gazepipe.common.files import sha256 as file_digest
 from gazepipe.common.progress import track
 from gazepipe.errors import UserError
 
@@ -78,30 +78,20 @@ def download(
     target.parent.mkdir(parents=True, exist_ok=True)
     with alone(target.with_name(f"{target.name}.lock")):
         if target.exists():
-            found = checksum(target)
+            found = file_digest(target)
         else:
             joined = _transfer(url, partial, size, sha256 is not None, patience)
-            found = checksum(partial)
+            found = file_digest(partial)
             if joined and sha256 not in (None, found):
                 print(f"{url}: the joined pieces do not match; loading it in one", file=sys.stderr, flush=True)
                 _discard(partial)
                 _transfer(url, partial, size, True, patience)
-                found = checksum(partial)
+                found = file_digest(partial)
             os.replace(partial, target)
             _discard(partial)
         if size is not None and target.stat().st_size != size:
             raise UserError(f"{target}: has {target.stat().st_size} bytes, expected {size}; delete it and run again")
         return found
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file in hex, with progress."""
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        pieces = iter(lambda: file.read(MB), b"")
-        for piece in track(pieces, f"checksum {path.name}", math.ceil(path.stat().st_size / MB), "MB"):
-            total.update(piece)
-    return total.hexdigest()
 
 
 @contextmanager

@@ -22,14 +22,14 @@ def low_rank(model: nn.Module, spec: dict, features: list[torch.Tensor], rank: i
     dimensions = len(first.bias)
     if not 1 <= rank <= dimensions:
         raise UserError(f"shrink: rank is {rank}; use 1 to {dimensions}, the size of the embedding")
-    weights = _weights(first)
+    weights = term_weights(first)
     response = sum(x.double().to(weight.device) @ weight.T for x, weight in zip(features, weights, strict=True))
     mean = response.mean(dim=0)
     centred = response - mean
     directions = _principal_directions(centred.T @ centred, rank)
-    parts = {f"first.parts.{view}.weight": directions.T @ weight for view, weight in enumerate(weights)}
+    terms = {f"first.terms.{view}.weight": directions.T @ weight for view, weight in enumerate(weights)}
     bias = first.bias.double() + mean - directions @ (directions.T @ mean)
-    return rebuilt(model, spec, {"rank": rank}, {**parts, "first.mix.weight": directions, "first.bias": bias})
+    return rebuilt(model, spec, {"rank": rank}, {**terms, "first.mix.weight": directions, "first.bias": bias})
 
 
 @torch.no_grad()
@@ -60,14 +60,14 @@ def drop_dimensions(
         changed["first.mix.weight"] = first.mix.weight[keep]
     else:
         rank, changed["first.mix.weight"] = None, None
-        changed |= {f"first.parts.{view}.weight": weight[keep] for view, weight in enumerate(_weights(first))}
+        changed |= {f"first.terms.{view}.weight": weight[keep] for view, weight in enumerate(term_weights(first))}
     return rebuilt(model, spec, {"dimensions": len(keep), "rank": rank}, changed)
 
 
-def _weights(first: TowerSum) -> list[torch.Tensor]:
-    """The weights [E, f] of each tower's part, float64, factors multiplied out."""
-    parts = [part.weight.double() for part in first.parts]
-    return [first.mix.weight.double() @ part for part in parts] if isinstance(first.mix, nn.Linear) else parts
+def term_weights(first: TowerSum) -> list[torch.Tensor]:
+    """The weights [E, f] of each tower's term, float64, factors multiplied out."""
+    terms = [term.weight.double() for term in first.terms]
+    return [first.mix.weight.double() @ term for term in terms] if isinstance(first.mix, nn.Linear) else terms
 
 
 def _principal_directions(covariance: torch.Tensor, number: int) -> torch.Tensor:

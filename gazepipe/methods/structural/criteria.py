@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from gazepipe.methods.rebirth import redundancy
-from gazepipe.methods.structural.graph import DENSE, Group, is_depthwise
+from gazepipe.methods.structural.graph import DENSE, Group, by_group
+from gazepipe.models.channels import is_depthwise
 
 CHUNK = 8
 """Images whose gradients are taken together."""
@@ -18,15 +19,16 @@ Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 def scores(
     model: nn.Module,
     groups: list[Group],
-    importance: str,
+    criterion: str,
     images: torch.Tensor,
     labels: torch.Tensor,
     objective: Objective,
 ) -> list[torch.Tensor]:
     """One score [size] for each channel of each group, float64 on the CPU, at least 0, mean 1 in each group.
 
-    `importance` is one of SCORES. The first three look at the filters that write a channel, and take the mean over the
-    layers that do; a layer's scores are divided by their mean first. `taylor` looks at what is read of a channel:
+    `criterion` is one of SCORES. The first three look at the filters that write a channel, and take the mean over the
+    layers that do; a layer's scores are divided by their mean first, and a filter is compared with those that read the
+    same inputs. `taylor` looks at what is read of a channel:
 
     - l2: length of the filter (Li et al. 2017, there with the sum of magnitudes)
     - cosine: 1 - mean |cosine| to the layer's other filters, so that the most redundant go first, as in re-birth
@@ -35,9 +37,9 @@ def scores(
     - taylor: mean over parts of the `images` of the squared first-order change of the objective if the channel were
       silent (Molchanov et al. 2019, eq. 8, at the channel: the sum over all that is read of it of z dL/dz)
     """
-    if importance == "taylor":
+    if criterion == "taylor":
         return [_relative(score) for score in _taylor(model, groups, images, labels, objective)]
-    return [_of_filters(model, group, SCORES[importance]) for group in groups]
+    return [_of_filters(model, group, SCORES[criterion]) for group in groups]
 
 
 def length(filters: torch.Tensor) -> torch.Tensor:
@@ -46,8 +48,10 @@ def length(filters: torch.Tensor) -> torch.Tensor:
 
 
 def distinctness(filters: torch.Tensor) -> torch.Tensor:
-    """1 - mean |cosine| to the others: [n, fan_in] -> [n] in [0, 1]; 0 for a filter of zeros, which adds nothing."""
-    return torch.where(filters.norm(dim=1) > 0, 1 - redundancy(filters), 0)
+    """1 - mean |cosine| to the others: [n, fan_in] -> [n] in [0, 1]; 0 for a filter of zeros, which adds nothing, 1
+    for one without others."""
+    alone = torch.zeros(1, dtype=torch.float64, device=filters.device)
+    return torch.where(filters.norm(dim=1) > 0, 1 - (redundancy(filters) if len(filters) > 1 else alone), 0)
 
 
 def distance_sum(filters: torch.Tensor) -> torch.Tensor:
@@ -63,8 +67,9 @@ def _of_filters(model: nn.Module, group: Group, measure: Callable[[torch.Tensor]
     for member in group.members:
         layer = model.get_submodule(member.layer)
         if member.side == "out" and isinstance(layer, DENSE) and not is_depthwise(layer):
-            filters = layer.weight.detach().flatten(1).double().cpu()
-            total.index_add_(0, member.root, _relative(measure(filters)[member.index]))
+            filters = by_group(layer, layer.weight.detach().double().cpu()).flatten(2)
+            score = torch.cat([measure(of_group) for of_group in filters])
+            total.index_add_(0, member.root, _relative(score[member.index]))
     return _relative(total)
 
 
@@ -80,7 +85,7 @@ def _taylor(
         # The output of a layer without its bias is linear in its weights: weight times gradient, summed over all that
         # is read of an input, is input times gradient, summed over its places.
         read = {
-            name: (weight.detach() * gradient).transpose(0, 1).flatten(1).sum(dim=1).double().cpu()
+            name: _over_reads(by_group(work.get_submodule(name), weight.detach() * gradient)).double().cpu()
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
         }
         for score, members, group in zip(found, readers, groups, strict=True):
@@ -89,6 +94,11 @@ def _taylor(
                 change.index_add_(0, member.root, read[member.layer][member.index])
             score += change.square()
     return found
+
+
+def _over_reads(product: torch.Tensor) -> torch.Tensor:
+    """[groups, out, in, ...] summed over all that is read of each input: [groups * in]."""
+    return product.transpose(1, 2).flatten(2).sum(dim=2).flatten()
 
 
 def _relative(score: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,8 @@ import torch_pruning
 from torch import nn
 
 from gazepipe.errors import UserError
-from gazepipe.models.channels import CONVOLUTIONS, LAYERS, narrow, sizes
+from gazepipe.models.channels import CONVOLUTIONS, LAYERS, is_depthwise, narrow, outputs, sizes, sizes_with
+from gazepipe.models.network import LocalNorm
 
 DENSE = (*CONVOLUTIONS, nn.Linear)
 TOLERANCE = 1e-9
@@ -34,11 +35,16 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """`size` channels that several layers share; `root` is the layer after which it is named."""
+    """`size` channels that several layers share; `root` is the layer after which it is named.
+
+    `blocks` [b, size / b] lists the channels by the groups of the convolutions in groups that hold them (b is 1 where
+    there are none): each block must lose equally many.
+    """
 
     root: str
     size: int
     members: tuple[Member, ...]
+    blocks: torch.Tensor
 
     def removed(self, channels: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
         """What goes from each (layer, side) with these of the group's channels."""
@@ -56,7 +62,7 @@ def channel_groups(model: nn.Module) -> tuple[list[Group], dict[str, str]]:
     `model` carries `input_shape` and is left as it is. Raises UserError where not one layer can be pruned: its message
     names the first one and the reason.
     """
-    work = copy.deepcopy(model).eval().requires_grad_(True)
+    work = copy.deepcopy(model).cpu().eval().requires_grad_(True)
     names = {layer: name for name, layer in work.named_modules()}
     graph = _traced(work)
     steps = _StepLimit(graph)
@@ -81,7 +87,10 @@ def channel_groups(model: nn.Module) -> tuple[list[Group], dict[str, str]]:
 
 
 def without(model: nn.Module, groups: list[Group], removed: Removed) -> tuple[nn.Module, dict[str, list[int]]]:
-    """A copy of `model` without the given channels, and the `sizes` of each layer that lost some."""
+    """A copy of `model` without the given channels, and the `sizes` of each layer that lost some.
+
+    Raises ValueError where the groups of a convolution would not keep equally many.
+    """
     gone: dict[tuple[str, str], torch.Tensor] = {}
     for group in groups:
         for key, index in group.removed(removed.get(group.root, torch.empty(0))).items():
@@ -89,21 +98,30 @@ def without(model: nn.Module, groups: list[Group], removed: Removed) -> tuple[nn
     state, channels = dict(model.state_dict()), {}
     for name in dict.fromkeys(name for (name, _), index in gone.items() if len(index)):
         layer = model.get_submodule(name)
-        sides = ("out", "in") if isinstance(layer, DENSE) and not is_depthwise(layer) else ("out",)
-        kept = [_kept(count, gone.get((name, side))) for count, side in zip(sizes(layer), sides, strict=False)]
-        channels[name] = _sizes_after(layer, [len(keep) for keep in kept])
+        outs = _kept(outputs(layer), gone.get((name, "out")))
+        ins = _kept(sizes(layer)[1], gone.get((name, "in"))) if _mixes(layer) else outs
+        channels[name] = sizes_with(layer, outs.tolist(), ins.tolist())
         for key in [key for key in layer.state_dict(prefix=f"{name}.") if state[key].ndim > 0]:
-            for dimension, keep in enumerate(kept[: state[key].ndim]):
-                state[key] = state[key].index_select(dimension, keep.to(state[key].device))
+            cut = _filters if _mixes(layer) and state[key].ndim > 1 else _rows
+            state[key] = cut(state[key], outs, ins, getattr(layer, "groups", 1))
     smaller = copy.deepcopy(model)
     narrow(smaller, channels)
     smaller.load_state_dict(state)
     return smaller, channels
 
 
-def is_depthwise(layer: nn.Module) -> bool:
-    """Whether the layer is a convolution that gives each channel a filter of its own: its inputs are its outputs."""
-    return isinstance(layer, CONVOLUTIONS) and sizes(layer)[0] == sizes(layer)[1] == sizes(layer)[2] > 1
+def by_group(layer: nn.Module, weight: torch.Tensor) -> torch.Tensor:
+    """The weights of a convolution or linear layer as [groups, out, in, ...]; a linear layer is one group."""
+    return weight.unflatten(0, (getattr(layer, "groups", 1), -1))
+
+
+def _mixes(layer: nn.Module) -> bool:
+    """Whether inputs and outputs of the layer are different channels."""
+    return isinstance(layer, DENSE) and not is_depthwise(layer)
+
+
+def _in_groups(layer: nn.Module) -> bool:
+    return _mixes(layer) and getattr(layer, "groups", 1) > 1
 
 
 def _kept(count: int, gone: torch.Tensor | None) -> torch.Tensor:
@@ -111,10 +129,20 @@ def _kept(count: int, gone: torch.Tensor | None) -> torch.Tensor:
     return every if gone is None else every[~torch.isin(every, gone)]
 
 
-def _sizes_after(layer: nn.Module, lengths: list[int]) -> list[int]:
-    if not isinstance(layer, CONVOLUTIONS):
-        return lengths
-    return lengths * 3 if is_depthwise(layer) else [*lengths, 1]
+def _rows(value: torch.Tensor, outs: torch.Tensor, ins: torch.Tensor, groups: int) -> torch.Tensor:
+    return value.index_select(0, outs.to(value.device))
+
+
+def _filters(weight: torch.Tensor, outs: torch.Tensor, ins: torch.Tensor, groups: int) -> torch.Tensor:
+    """The weights [outs, ins / groups, ...] of some outputs and inputs; each group keeps its own."""
+    rows, columns = len(weight) // groups, weight.shape[1]
+    for kept, each in ((outs, rows), (ins, columns)):
+        numbers = (kept // each).bincount(minlength=groups)
+        if numbers.min() < numbers.max():
+            raise ValueError(f"the groups would keep {numbers.tolist()} channels, not equally many")
+    some = _rows(weight, outs, ins, groups).chunk(groups)
+    inputs = (ins % columns).to(weight.device).chunk(groups)
+    return torch.cat([block.index_select(1, of) for block, of in zip(some, inputs, strict=True)])
 
 
 class _Whole(Exception):
@@ -126,12 +154,28 @@ def _traced(work: nn.Module) -> torch_pruning.DependencyGraph:
     with torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return torch_pruning.DependencyGraph().build_dependency(work, example, verbose=False)
+            return torch_pruning.DependencyGraph().build_dependency(
+                work, example, customized_pruners={LocalNorm: _LocalNorms()}, verbose=False
+            )
         except (RuntimeError, AttributeError, TypeError, KeyError, ValueError, IndexError, RecursionError) as error:
             raise UserError(
                 f"structural: {type(work).__name__} cannot be traced ({_first_line(error)}); "
                 "use layers that autograd can follow, or another method"
             ) from None
+
+
+class _LocalNorms(torch_pruning.BasePruningFunc):
+    """Tells torch-pruning that a LocalNorm gives as many channels as it gets; `without` takes them out."""
+
+    def prune_out_channels(self, layer: LocalNorm, idxs: list[int]) -> LocalNorm:
+        return layer
+
+    prune_in_channels = prune_out_channels
+
+    def get_out_channels(self, layer: LocalNorm) -> int:
+        return outputs(layer)
+
+    get_in_channels = get_out_channels
 
 
 class _StepLimit:
@@ -157,7 +201,28 @@ def _group(graph: torch_pruning.DependencyGraph, steps: _StepLimit, layer: nn.Mo
     members = _members(graph, steps, layer, names, list(range(size)))
     if all(member.side == "out" for member in members):
         raise _Whole("no layer reads its channels, they are the output")
-    return Group(names[layer], size, members)
+    layers = {name: layer for layer, name in names.items()}
+    return Group(names[layer], size, members, _blocks(layers, size, members))
+
+
+def _blocks(layers: dict[str, nn.Module], size: int, members: tuple[Member, ...]) -> torch.Tensor:
+    """`Group.blocks`: two channels are of one block where every convolution in groups has them in the same groups."""
+    held = [torch.zeros(size, 1)]
+    for member in members:
+        layer = layers[member.layer]
+        if _in_groups(layer):
+            each = sizes(layer)[("out", "in").index(member.side)] // layer.groups
+            counts = torch.zeros(size, layer.groups)
+            counts.index_put_((member.root, member.index // each), torch.ones(len(member.root)), accumulate=True)
+            held.append(counts)
+    block = torch.cat(held, dim=1).unique(dim=0, return_inverse=True)[1]
+    numbers = block.bincount()
+    if any((counts.sum(dim=0) != counts[:, 0].sum()).any() for counts in held) or (numbers != numbers[0]).any():
+        name = next(member.layer for member in members if _in_groups(layers[member.layer]))
+        raise _Whole(
+            f"its channels meet {name}, a convolution in {layers[name].groups} groups that share them unequally"
+        )
+    return block.argsort(stable=True).reshape(len(numbers), -1)
 
 
 def _members(
@@ -180,7 +245,7 @@ def _members(
         if target not in names:
             continue  # an operator without weights
         _check_kind(target, names[target])
-        reads = isinstance(target, DENSE) and not is_depthwise(target) and "in_channels" in edge.handler.__name__
+        reads = _mixes(target) and "in_channels" in edge.handler.__name__
         side = "in" if reads else "out"
         members.append(Member(names[target], side, torch.tensor(index), torch.tensor(root)))
     return tuple(members)
@@ -189,8 +254,8 @@ def _members(
 def _check_kind(layer: nn.Module, name: str) -> None:
     if not isinstance(layer, LAYERS):
         raise _Whole(f"its channels meet {name}, a {type(layer).__name__}")
-    if isinstance(layer, CONVOLUTIONS) and layer.groups > 1 and not is_depthwise(layer):
-        raise _Whole(f"its channels meet {name}, a convolution in {layer.groups} groups")
+    if _in_groups(layer) and layer.groups in sizes(layer)[:2]:
+        raise _Whole(f"its channels meet {name}, a convolution in {layer.groups} groups of a single channel")
 
 
 def _exact(work: nn.Module, groups: list[Group]) -> list[Group]:
@@ -208,18 +273,25 @@ def _exact(work: nn.Module, groups: list[Group]) -> list[Group]:
 def _is_exact(work: nn.Module, groups: list[Group], example: torch.Tensor) -> bool:
     """Whether the output stays when each group loses every second channel, once no layer reads those."""
     deaf = copy.deepcopy(work)
-    removed = {group.root: torch.arange(1, group.size, 2) for group in groups}
+    removed = {group.root: group.blocks[:, 1::2].flatten() for group in groups}
     for group in groups:
         for (name, side), index in group.removed(removed[group.root]).items():
-            if side == "in":
-                deaf.get_submodule(name).weight[:, index] = 0
-    example = example.to(next(deaf.parameters()).device)
+            _deafen(deaf.get_submodule(name), side, index)
     expected = deaf(example)
     try:
         found = without(deaf, groups, removed)[0](example)
     except (UserError, RuntimeError, IndexError, ValueError, AssertionError):
         return False
     return bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
+
+
+def _deafen(layer: nn.Module, side: str, index: torch.Tensor) -> None:
+    """Let the layer read nothing of these of its inputs, in place; a LocalNorm reads its channels' neighbours."""
+    if side == "in":
+        weight = by_group(layer, layer.weight)
+        weight[index // weight.shape[2], :, index % weight.shape[2]] = 0
+    elif isinstance(layer, LocalNorm):
+        layer.band[:, index] = 0
 
 
 def _first_line(error: Exception) -> str:

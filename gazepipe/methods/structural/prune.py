@@ -15,11 +15,12 @@ from torch import nn
 from gazepipe.errors import UserError
 from gazepipe.methods.structural.criteria import SCORES, scores
 from gazepipe.methods.structural.graph import DENSE, Group, Removed, channel_groups, without
-from gazepipe.models.channels import LAYERS, sizes
+from gazepipe.models.channels import CONVOLUTIONS, LAYERS, outputs
+from gazepipe.models.network import LocalNorm
 from gazepipe.models.registry import build, checked_spec
 from gazepipe.profiling.cost import count
 
-TARGETS = ("macs", "params")
+TARGETS = ("macs", "params", "channels")
 SCOPES = ("local", "global")
 WORTH = 0.01
 """A group whose channels carry less than this share of the cost stays whole: it would lose information for nothing."""
@@ -41,34 +42,35 @@ def prune(
     *,
     target: str = "macs",
     ratio: float,
-    importance: str = "taylor",
+    criterion: str = "taylor",
     scope: str = "global",
     round_to: int = 8,
 ) -> tuple[nn.Module, dict]:
     """A smaller copy of `model`, whose spec is `spec`, and its spec; both arguments are left as they are.
 
-    It has about `ratio` (0-1) of the multiply-adds or parameters (`target`) of the network that the spec describes
-    without its `channels`: a second call with a smaller ratio goes on from the first. `importance` and what of
-    `images` [B, C, H, W], as the network sees them, and `labels` [B, 2] it needs: see
+    It has about `ratio` (0-1) of the `target` (multiply-adds, parameters, or channels: outputs of convolutions) of the
+    network that the spec describes without its `channels`: a second call with a smaller ratio goes on from the first.
+    `criterion` and what of `images` [B, C, H, W], as the network sees them, and `labels` [B, 2] it needs: see
     `gazepipe.methods.structural.criteria`. `scope` local takes the same share of every group of channels; global takes
     the channels of the lowest scores, each divided by the mean of its group, wherever they are. Every group keeps
-    `round_to` channels or more, a multiple of it. Deterministic.
+    `round_to` channels or more, a multiple of it. Where convolutions in groups ask for equally many of each block of
+    channels, the best of one block is judged with the best of the others, and so on. Deterministic.
 
     Raises UserError for an unknown value, a network that cannot be traced or has no channels to take out, and a
     ratio that is out of reach.
     """
-    _check_values(target, ratio, importance, scope, round_to)
+    _check_values(target, ratio, criterion, scope, round_to)
     spec = checked_spec(spec)
     with torch.random.fork_rng(devices=[]):
         full = build({name: value for name, value in spec.items() if name != "channels"})
-    goal = ratio * count(full, model.input_shape)[target]
-    cost = count(model, model.input_shape)[target]
+    goal = ratio * _total(full, model.input_shape, target)
+    cost = _total(model, model.input_shape, target)
     if cost <= goal:
         return model, spec
     groups, whole = channel_groups(model)
     weigher = _Weigher(model, groups, target)
     worth = [group for group in groups if weigher.saved({group.root: torch.arange(group.size)}) >= WORTH * cost]
-    scored = scores(model, worth, importance, images, labels, objective)
+    scored = scores(model, worth, criterion, images, labels, objective)
     blocks = _in_order(worth, scored, scope, round_to)
     chosen = _nearest(lambda some: cost - weigher.saved(_together(some)), blocks, goal)
     if chosen is None:
@@ -83,19 +85,32 @@ Block = tuple[float, str, torch.Tensor]
 """When it goes (lowest first), the group's root, and the channels that go together."""
 
 
+def _total(model: nn.Module, shape: tuple[int, int, int], target: str) -> int:
+    if target != "channels":
+        return count(model, shape)[target]
+    return sum(outputs(layer) for layer in model.modules() if isinstance(layer, CONVOLUTIONS))
+
+
 def _in_order(groups: list[Group], scored: list[torch.Tensor], scope: str, round_to: int) -> list[Block]:
     """All that could go, in the order in which it goes: blocks of channels that leave a multiple of `round_to`."""
     blocks = []
     for group, score in zip(groups, scored, strict=True):
-        order = score.argsort(stable=True)
-        start = 0
-        while group.size - start > round_to:
-            stop = start + ((group.size - start) % round_to or round_to)
+        order = _worst_first(group, score)
+        start, step = 0, math.lcm(round_to, order.shape[1]) // order.shape[1]
+        while len(order) - start > step:
+            stop = start + ((len(order) - start) % step or step)
             # Local: the share of the group at which rounding takes the block along.
-            key = (start + stop) / 2 / group.size if scope == "local" else score[order[start:stop]].mean().item()
-            blocks.append((key, group.root, order[start:stop]))
+            key = (start + stop) / 2 / len(order) if scope == "local" else score[order[start:stop]].mean().item()
+            blocks.append((key, group.root, order[start:stop].flatten()))
             start = stop
     return sorted(blocks, key=lambda block: block[0])
+
+
+def _worst_first(group: Group, score: torch.Tensor) -> torch.Tensor:
+    """What of the group goes together, [size / b, b], lowest scores first: of each of its b blocks the worst, then of
+    each the next."""
+    ranks = score[group.blocks].argsort(dim=1, stable=True)
+    return group.blocks.gather(1, ranks).T
 
 
 def _together(blocks: list[Block]) -> Removed:
@@ -105,14 +120,16 @@ def _together(blocks: list[Block]) -> Removed:
 
 def _nearest(cost: Callable[[list[Block]], float], blocks: list[Block], goal: float) -> list[Block] | None:
     """The first blocks, by bisection, that leave the cost just above the goal, and one more: the one that leads
-    nearest to it. None where all blocks together stay more than 2 % above."""
+    nearest to it, the first of several that do. None where all blocks together stay more than 2 % above."""
     if cost(blocks) > 1.02 * goal:
         return None
     low, high = 0, len(blocks)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if cost(blocks[:middle]) > goal else (low, middle)
-    following = {block[1]: block for block in reversed(blocks[low:])}
+    following: dict[str, Block] = {}
+    for block in blocks[low:]:
+        following.setdefault(block[1], block)
     choices = [blocks[:low], *([*blocks[:low], block] for block in following.values())]
     return min(choices, key=lambda chosen: abs(cost(chosen) - goal))
 
@@ -125,12 +142,12 @@ class _Weigher:
     """
 
     def __init__(self, model: nn.Module, groups: list[Group], target: str) -> None:
-        self.groups = groups
+        self.groups, self.target = groups, target
         self.layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, LAYERS)}
         self.places = _places(model, self.layers) if target == "macs" else None
 
     def saved(self, removed: Removed) -> float:
-        """The multiply-adds or parameters without which the network gets by."""
+        """How much less of the target the network then has."""
         gone: dict[str, dict[str, int]] = {}
         for group in self.groups:
             for (name, side), index in group.removed(removed.get(group.root, torch.empty(0))).items():
@@ -139,12 +156,16 @@ class _Weigher:
         return sum(self.cost(name) - self.cost(name, sides["out"], sides["in"]) for name, sides in gone.items())
 
     def cost(self, name: str, less_out: int = 0, less_in: int = 0) -> int:
-        """Multiply-adds or parameters of one layer, or of what is left of it without so many outputs and inputs."""
+        """What one layer has of the target, or what is left of it without so many outputs and inputs."""
         layer, weights = self.layers[name], 0
-        out = sizes(layer)[0] - less_out
+        out = outputs(layer) - less_out
+        if self.target == "channels":
+            return out if isinstance(layer, CONVOLUTIONS) else 0
         if isinstance(layer, DENSE):
             inputs, *kernel = layer.weight.shape[1:]
-            weights = out * (inputs - less_in) * math.prod(kernel)
+            weights = out * (inputs - less_in // getattr(layer, "groups", 1)) * math.prod(kernel)
+        if isinstance(layer, LocalNorm) and self.places is not None:
+            weights = out * out
         if self.places is not None:
             return weights * self.places.get(name, 0)
         return weights + out * sum(vector.ndim == 1 for vector in layer.parameters(recurse=False))
@@ -156,7 +177,7 @@ def _places(model: nn.Module, layers: dict[str, nn.Module]) -> dict[str, int]:
 
     def counted(name: str) -> Callable[[nn.Module, tuple, torch.Tensor], None]:
         def count_places(layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-            found[name] += output.numel() // sizes(layer)[0]
+            found[name] += output.numel() // outputs(layer)
 
         return count_places
 
@@ -168,8 +189,8 @@ def _places(model: nn.Module, layers: dict[str, nn.Module]) -> dict[str, int]:
     return found
 
 
-def _check_values(target: str, ratio: float, importance: str, scope: str, round_to: int) -> None:
-    chosen = (("target", target, TARGETS), ("importance", importance, SCORES), ("scope", scope, SCOPES))
+def _check_values(target: str, ratio: float, criterion: str, scope: str, round_to: int) -> None:
+    chosen = (("target", target, TARGETS), ("criterion", criterion, SCORES), ("scope", scope, SCOPES))
     for name, value, known in chosen:
         if value not in known:
             raise UserError(f"structural: {name} is {value!r}; use one of {', '.join(known)}")

@@ -10,8 +10,9 @@ from torch import nn
 from gazepipe.common.progress import track
 from gazepipe.datasets.store import Store
 from gazepipe.errors import UserError
+from gazepipe.methods.shrink.first_layer import term_weights
 from gazepipe.models.itracker import ITracker4
-from gazepipe.near_eye.explain.width import Cached, Layer
+from gazepipe.near_eye.explain.width import Cached
 from gazepipe.training.samples import Samples, batches, normalised, to_unit
 
 BATCH = 16
@@ -28,12 +29,9 @@ def near_eye(model: nn.Module, path: Path) -> ITracker4:
     return model.eval().requires_grad_(False)
 
 
-def first_layer(model: ITracker4) -> Layer:
-    """The first FC, written as one Linear per tower and perhaps factored, as one matrix on the CPU."""
-    weight = torch.cat([part.weight for part in model.first.parts], dim=1).detach().cpu()
-    if isinstance(model.first.mix, nn.Linear):
-        weight = model.first.mix.weight.detach().cpu() @ weight
-    return Layer(weight, model.first.bias.detach().cpu(), model.activation)
+def first_weight(model: ITracker4) -> np.ndarray:
+    """The weights [E, D] of the first FC, written as one Linear per tower and perhaps factored, as one matrix."""
+    return torch.cat(term_weights(model.first), dim=1).detach().float().cpu().numpy()
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from gazepipe.near_eye.explain import figures, heatmaps, map_figures
 from gazepipe.near_eye.explain.dimension import dimensions
 from gazepipe.near_eye.explain.embedding import (
     cached,
-    first_layer,
+    first_weight,
     near_eye,
     sweep,
     thinned,
@@ -39,7 +39,7 @@ from gazepipe.near_eye.explain.importance import (
 from gazepipe.near_eye.explain.width import (
     KINDS,
     Cached,
-    Layer,
+    Readout,
     best_importance,
     checked_widths,
     choose_width,
@@ -90,10 +90,10 @@ def explain(block: dict, weights: Path, store: Path, split: Path, out: Path) -> 
         with _timed(seconds, "heat maps"):
             found["heat maps"] = _heat_maps(block, model, metadata, opened, samples["test"], scale, device, folder)
         model.to("cpu")
-        layer, known = first_layer(model), {role: cached(features[role], samples[role], scale) for role in samples}
-        found |= _embedding(block, model, layer, known["test"], samples["test"], opened, scale, folder, seconds)
+        readout, known = Readout(model), {role: cached(features[role], samples[role], scale) for role in samples}
+        found |= _embedding(block, model, readout, known["test"], samples["test"], opened, scale, folder, seconds)
         with _timed(seconds, "width"):
-            found["width"] = _width(block, model, layer, known["train"], known["validation"], scale, folder)
+            found["width"] = _width(block, model, metadata["model"], known["train"], known["validation"], scale, folder)
         rounded = {name: round(value, 2) for name, value in {**seconds, "total": sum(seconds.values())}.items()}
         write_json(folder / "explain.json", {**found, "seconds": rounded})
 
@@ -101,7 +101,7 @@ def explain(block: dict, weights: Path, store: Path, split: Path, out: Path) -> 
 def _embedding(
     block: dict,
     model: ITracker4,
-    layer: Layer,
+    readout: Readout,
     test: Cached,
     samples: Samples,
     store: Store,
@@ -115,10 +115,10 @@ def _embedding(
         return model.head(z) * scale
 
     with torch.no_grad():
-        z = layer(test.features)
+        z = readout.embed(test.features)
         write_embedding(folder / "embedding.npz", z, head(z), samples, store)
     target = test.target * scale
-    summary: dict = {"test_error_px": _number(error_px(lambda x: model.head(layer(x)), test, scale))}
+    summary: dict = {"test_error_px": _number(error_px(readout, test, scale))}
     with _timed(seconds, "importance"):
         few = _few(len(z))
         scores = importances(head, z[few], target[few], block["trees"], block["seed"])
@@ -132,7 +132,7 @@ def _embedding(
     with _timed(seconds, "stability"):
         summary["stability"] = _stability(block, head, z, target, test.subject, folder)
     with _timed(seconds, "dimension"):
-        found = dimensions(z[few].numpy(), head_jacobian(head, z[few]), layer.weight.numpy())
+        found = dimensions(z[few].numpy(), head_jacobian(head, z[few]), first_weight(model))
         write_json(folder / "dimension.json", {**found, "dimensions": z.shape[1], "samples": len(few)})
         figures.dimension_figure(found, z.shape[1], folder / "dimension.png")
         summary["dimension"] = found["estimates"]
@@ -268,21 +268,22 @@ def _spaced(count: int, chosen: int) -> np.ndarray:
 def _width(
     block: dict,
     model: ITracker4,
-    layer: Layer,
+    spec: dict,
     train: Cached,
     validation: Cached,
     scale: torch.Tensor,
     folder: Path,
 ) -> dict:
     """width.json, width.csv and width.png; returns what of it belongs in explain.json."""
+    readout = Readout(model)
     with torch.no_grad():
-        z = layer(train.features)
+        z = readout.embed(train.features)
     scores = importances(lambda some: model.head(some) * scale, z, train.target * scale, block["trees"], block["seed"])
     widths = checked_widths(block["widths"], z.shape[1])
-    best, tried = best_importance(layer, model.head, scores, train, validation, scale, widths)
-    full = error_px(lambda x: model.head(layer(x)), validation, scale)
+    best, tried = best_importance(model, spec, scores, train, validation, scale, widths)
+    full = error_px(readout, validation, scale)
     epochs, order = block.get("recover_epochs", RECOVER_EPOCHS), ranking(scores[best])
-    curve = error_curve(layer, model.head, order, train, validation, scale, widths, epochs, block["seed"])
+    curve = error_curve(model, spec, order, train, validation, scale, widths, epochs, block["seed"])
     width = {kind: choose_width(curve, kind, full, block["tolerance"]) for kind in KINDS}
     summary = {
         **width,

@@ -1,8 +1,9 @@
 """Error against width: how narrow the layer that makes the embedding may be.
 
 The towers stay as they are, so their features are computed once and each width costs a small matrix problem.
-Two ways to narrow the layer: `low_rank` keeps E outputs and passes them through r directions, `dropped` keeps r
-of the outputs. Both are measured as built and after a short recovery of that layer and the head.
+The two ways to narrow the layer are those of `gazepipe.methods.shrink.first_layer`: `low_rank` keeps E outputs and
+passes them through r directions, `dropped` keeps r of the outputs. Both are measured as built and after a short
+recovery of that layer and the head.
 """
 
 import copy
@@ -16,29 +17,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from gazepipe.common.progress import track
+from gazepipe.methods.shrink.first_layer import drop_dimensions, low_rank
+from gazepipe.models.itracker import ITracker4
 from gazepipe.near_eye.explain.importance import ranking
 
 KINDS = ("low_rank", "dropped")
 BATCH = 64
 LEARNING_RATE = 5e-4
 TEACHER_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class Layer:
-    """The first FC as one matrix: z = activation(x weight^T + bias), x [n, D], weight [E, D], bias [E]."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-    activation: Callable[[torch.Tensor], torch.Tensor]
-
-    def before(self, features: torch.Tensor) -> torch.Tensor:
-        """Pre-activations [n, E]."""
-        return features @ self.weight.T + self.bias
-
-    def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """Embeddings [n, E]."""
-        return self.activation(self.before(features))
 
 
 @dataclass(frozen=True)
@@ -52,53 +38,38 @@ class Cached:
     subject: np.ndarray
 
 
-class Narrow(nn.Module):
-    """A narrowed layer with its head; `forward` maps features [n, D] to outputs [n, 2]."""
+class Readout(nn.Module):
+    """What an itracker4 does behind its towers, by modules that are its own; features [n, D] to gaze points [n, 2]."""
 
-    def __init__(self, layers: list[nn.Linear], activation: Callable, head: nn.Module) -> None:
+    def __init__(self, model: ITracker4) -> None:
         super().__init__()
-        self.layers, self.activation, self.head = nn.Sequential(*layers), activation, head
+        self.first, self.activation, self.head = model.first, model.activation, model.head
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        """Embeddings [n, E]."""
+        return self.activation(self.first(self.by_tower(features)))
+
+    def by_tower(self, features: torch.Tensor) -> list[torch.Tensor]:
+        """What each of the towers gave of them."""
+        return list(features.split([term.in_features for term in self.first.terms], dim=1))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.head(self.activation(self.layers(features)))
+        return self.head(self.embed(features))
 
 
-def low_rank(layer: Layer, head: nn.Module, features: torch.Tensor, rank: int) -> Narrow:
-    """W' = V V^T W with V [E, rank] the leading principal directions of the centred pre-activations of
-    `features` [n, D], and the bias that keeps their mean; D -> rank -> E.
-    """
-    values = layer.before(features).double()
-    mean = values.mean(dim=0)
-    _, vectors = torch.linalg.eigh((values - mean).T @ (values - mean))
-    basis = vectors.flip(1)[:, :rank]
-    # The sign of an eigenvector is the machine's choice.
-    basis = basis * basis.gather(0, basis.abs().argmax(dim=0, keepdim=True)).sign()
-    bias = mean + basis @ (basis.T @ (layer.bias.double() - mean))
-    down = _linear((basis.T @ layer.weight.double()).float(), None)
-    return Narrow([down, _linear(basis.float(), bias.float())], layer.activation, copy.deepcopy(head))
+@torch.no_grad()
+def narrowed(model: ITracker4, spec: dict, kind: str, width: int, order: np.ndarray, features: torch.Tensor) -> Readout:
+    """`model` of `spec` behind its towers with a first layer of `width`: of that rank for `features` [n, D] of the
+    training subjects, or (`kind` dropped) with the first so many dimensions of `order` [E] only."""
+    whole = Readout(model)
+    if kind == "low_rank":
+        return Readout(low_rank(model, spec, whole.by_tower(features), width)[0])
+    keep = np.sort(order[:width]).tolist()
+    return Readout(drop_dimensions(model, spec, keep, whole.embed(features).mean(dim=0))[0])
 
 
-def dropped(layer: Layer, head: nn.Module, features: torch.Tensor, keep: np.ndarray) -> Narrow:
-    """Only the dimensions `keep` of the embedding; the others stand at their mean over `features` [n, D],
-    folded into the bias of the head's first layer.
-    """
-    mean = layer(features).mean(dim=0)
-    kept = torch.as_tensor(np.sort(keep))
-    gone = torch.ones(len(layer.weight), dtype=torch.bool).index_fill(0, kept, False)
-    narrowed = copy.deepcopy(head)
-    name, first = next((name, module) for name, module in narrowed.named_modules() if isinstance(module, nn.Linear))
-    weight, bias = first.weight.detach(), first.bias.detach()
-    small = _linear(weight[:, kept], bias + weight[:, gone] @ mean[gone])
-    if not name:
-        narrowed = small
-    else:
-        parent, _, child = name.rpartition(".")
-        setattr(narrowed.get_submodule(parent), child, small)
-    return Narrow([_linear(layer.weight[kept], layer.bias[kept])], layer.activation, narrowed)
-
-
-def parameters(network: Narrow) -> int:
-    """Weights and biases of the narrowed layer and the head."""
+def parameters(network: Readout) -> int:
+    """Weights and biases of the first layer and the head."""
     return sum(p.numel() for p in network.parameters())
 
 
@@ -110,7 +81,7 @@ def error_px(network: Callable, samples: Cached, scale: torch.Tensor) -> float:
 
 
 def recover(
-    network: Narrow,
+    network: Readout,
     teacher: torch.Tensor,
     train: Cached,
     validation: Cached,
@@ -144,8 +115,8 @@ def recover(
 
 
 def best_importance(
-    layer: Layer,
-    head: nn.Module,
+    model: ITracker4,
+    spec: dict,
     scores: dict[str, np.ndarray],
     train: Cached,
     validation: Cached,
@@ -158,14 +129,14 @@ def best_importance(
     errors = {}
     for name, score in scores.items():
         order = ranking(score)
-        narrowed = (dropped(layer, head, train.features, order[:width]) for width in widths)
-        errors[name] = [error_px(network, validation, scale) for network in narrowed]
+        networks = (narrowed(model, spec, "dropped", width, order, train.features) for width in widths)
+        errors[name] = [error_px(network, validation, scale) for network in networks]
     return min(errors, key=lambda name: np.mean(errors[name])), errors
 
 
 def error_curve(
-    layer: Layer,
-    head: nn.Module,
+    model: ITracker4,
+    spec: dict,
     order: np.ndarray,
     train: Cached,
     validation: Cached,
@@ -179,13 +150,10 @@ def error_curve(
     `order` [E] ranks the dimensions; the teacher is the network as it is.
     """
     with torch.no_grad():
-        teacher = head(layer(train.features))
+        teacher = Readout(model)(train.features)
     rows = []
     for kind, width in track([(kind, width) for kind in KINDS for width in widths], "error against width"):
-        if kind == "low_rank":
-            network = low_rank(layer, head, train.features, width)
-        else:
-            network = dropped(layer, head, train.features, order[:width])
+        network = narrowed(model, spec, kind, width, order, train.features)
         row = {"kind": kind, "width": width, "parameters": parameters(network)}
         row["before_px"] = error_px(network, validation, scale)
         row["after_px"] = recover(network, teacher, train, validation, scale, epochs, seed)
@@ -207,11 +175,3 @@ def choose_width(curve: list[dict], kind: str, full_error: float, tolerance: flo
 def checked_widths(widths: list[int], full: int) -> list[int]:
     """The widths below the `full` one, and that one, rising."""
     return sorted({width for width in widths if width < full} | {full})
-
-
-def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    linear.weight = nn.Parameter(weight.detach().clone().contiguous())
-    if bias is not None:
-        linear.bias = nn.Parameter(bias.detach().clone())
-    return linear
