@@ -359,7 +359,7 @@ def test_a_table_is_its_functions_and_one_declaration(results, monkeypatch):
     assert (
         page.index("## Benchmark") < page.index("## Toy\n\n2 models in all, 2 seeds.") < page.index("## Cross-dataset")
     )
-    listed = json.loads((results.folder / "manifest.json").read_text())["files"]
+    listed = json.loads((results.folder / "checksums.json").read_text())["files"]
     assert "tables/toy.csv" in listed
     assert "tables/other.csv" not in listed
 
