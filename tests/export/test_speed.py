@@ -142,6 +142,10 @@ def test_every_point_is_named_and_no_name_covers_another(tmp_path, monkeypatch):
         groups = figure._groups(points.network.tolist(), places)
         named.extend(sorted(point for _, group in groups for point in group))
         name(axes, points, column)
+        drawn = [text.get_window_extent().extents for text in axes.texts if text.get_text()]
+        for extent, (box, _) in zip(drawn, boxes[-1], strict=True):
+            assert (extent[:2] >= np.array(box[:2]) - 0.5).all(), "a name lies in the place found for it"
+            assert (extent[2:] <= np.array(box[2:]) + 0.5).all()
 
     monkeypatch.setattr(figure, "_free_place", noted)
     monkeypatch.setattr(figure, "_name", panel)

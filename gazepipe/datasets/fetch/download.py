@@ -2,6 +2,9 @@
 
 While it comes, the file is `<name>.partial`, beside `<name>.partial.json`, which keeps the server's word on its version
 (ETag, Last-Modified, length), so that two versions are never joined.
+
+On requests and by hand: pooch, parfive and fsspec do not resume; pypdl and smart_open do, but send no If-Range with the
+version of an earlier run; none gives up a connection that only drips. urllib3's Retry ends where a body begins.
 """
 
 import fcntl
@@ -22,7 +25,7 @@ import urllib3
 
 from gazepipe import __version__
 from gazepipe.common.files import read_json, write_json
-from gazepipe.common.files import sha256 as file_digest
+from gazepipe.common.files import sha256 as checksum
 from gazepipe.common.progress import track
 from gazepipe.errors import UserError
 
@@ -78,15 +81,15 @@ def download(
     target.parent.mkdir(parents=True, exist_ok=True)
     with alone(target.with_name(f"{target.name}.lock")):
         if target.exists():
-            found = file_digest(target)
+            found = checksum(target)
         else:
             joined = _transfer(url, partial, size, sha256 is not None, patience)
-            found = file_digest(partial)
+            found = checksum(partial)
             if joined and sha256 not in (None, found):
                 print(f"{url}: the joined pieces do not match; loading it in one", file=sys.stderr, flush=True)
                 _discard(partial)
                 _transfer(url, partial, size, True, patience)
-                found = file_digest(partial)
+                found = checksum(partial)
             os.replace(partial, target)
             _discard(partial)
         if size is not None and target.stat().st_size != size:
