@@ -40,7 +40,7 @@ class FilterRebirth(Kind):
     settings: Rebirth
 
     def schedule(self, training: Training, cycles: int) -> tuple[Training, int]:
-        return training.model_copy(update={"epochs": self.settings.epochs}), self.settings.generations
+        return training.model_copy(update={"epochs": self.settings.epochs}), cycles * self.settings.generations
 
     def objective(self, base: Objective, network: Network) -> Objective:
         weight, largest = self.settings.pearson, self.settings.max_filters

@@ -132,11 +132,12 @@ class _Run:
     def fit(self, network: Network, training: Training, state: State | None) -> Fitted:
         """Train the network in place."""
         context = replace(self.context, training=training)
+        model, spec = network[0].to(context.device), network[1]
         return fit(
-            network[0],
+            model,
             context.samples,
             self.validation,
-            regime(_kinds(self.settings.kinds, context), network, context, self.settings.augmentation),
+            regime(_kinds(self.settings.kinds, context), (model, spec), context, self.settings.augmentation),
             context.seed,
             context.device,
             label=str(self.folder),

@@ -66,7 +66,7 @@ class Kind:
         return training, cycles
 
     def objective(self, base: Objective, network: Network) -> Objective:
-        """The objective, from that of the kinds before; the network is as it is before the first step."""
+        """The objective, from that of the kinds before; the network is on the device, as before the first step."""
         return base
 
     def before_cycle(self, cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

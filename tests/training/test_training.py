@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import subprocess
 import sys
 
 import h5py
@@ -13,13 +12,14 @@ import torch
 from torch import nn
 from toy_points import SCENE, write_toy_points
 from toy_store import HEIGHT, WIDTH, write_toy_split, write_toy_store
+from toy_training import AUGMENTATION, POINT_SPEC, SPEC, TRAINING, regime, run, settings, training
 
 from gazepipe.datasets.splits import read_split
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
 from gazepipe.geometry import angles_to_vector, angular_error_deg
 from gazepipe.methods import train as stage
-from gazepipe.methods.train import train
+from gazepipe.methods.settings import TrainSettings
 from gazepipe.models.registry import build
 from gazepipe.models.weights import read_metadata, save_weights
 from gazepipe.training.device import autocast, resolve_device, resolve_precision
@@ -37,30 +37,10 @@ from gazepipe.training.samples import (
     samples_of,
     to_unit,
 )
+from gazepipe.training.settings import EarlyStopping
 
 CPU = torch.device("cpu")
-SPEC = {"arch": "resnet18", "width": 0.125, "input": [1, HEIGHT, WIDTH]}
-TRAINING = {
-    "epochs": 2,
-    "batch_size": 32,
-    "optimizer": "adamw",
-    "learning_rate": 2e-3,
-    "weight_decay": 0.01,
-    "schedule": "cosine",
-    "warmup_epochs": 1.0,
-    "step_epochs": 2,
-    "step_factor": 0.1,
-    "clip_norm": 5.0,
-    "ema": 0.0,
-    "precision": "fp32",
-    "loss": "smooth_l1",
-    "threads": 1,
-    "tensorboard": False,
-    "augmentation": {"crop": 0.1, "flip": 0.1, "blur": 0.1, "pairs": 0.1, "contrast": 0.1, "noise": 0.02},
-}
-BLOCK = {"model": SPEC, "training": TRAINING, "kd": None, "rebirth": None, "device": "cpu", "fold": 0, "seed": 0}
-KD = {"response": 1.0, "random_target": False, "reliability": False, "feature": None}
-REBIRTH = {"share": 0.15, "generations": 2, "epochs": 2, "max_filters": 128, "pearson": 0.0}
+REBIRTH = {"share": 0.15, "generations": 2, "epochs": 2}
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +62,7 @@ def split(tmp_path_factory):
 def base(store, split, tmp_path_factory):
     """Weights of a plain run of two epochs."""
     out = tmp_path_factory.mktemp("runs") / "base"
-    train(BLOCK, store, split, out, None, None)
-    return out / "model.safetensors"
-
-
-def training(**changes) -> dict:
-    return {**BLOCK, "training": {**TRAINING, **changes}}
+    return run(settings(), store, split, out)
 
 
 def samples(store, split) -> tuple[Samples, Samples]:
@@ -196,19 +171,19 @@ def test_a_subject_that_the_store_lacks_is_named(store):
 
 
 def test_cosine_schedule_with_warmup():
-    block = {**TRAINING, "epochs": 4, "warmup_epochs": 1.0}
+    block = training(epochs=4, warmup_epochs=1.0)
     factors = [rate_factor(block, step, 5) for step in range(20)]
     np.testing.assert_allclose(factors[:5], [0.2, 0.4, 0.6, 0.8, 1.0])
     np.testing.assert_allclose(factors[5:], [(1 + math.cos(math.pi * k / 15)) / 2 for k in range(15)])
 
 
 def test_step_schedule():
-    block = {**TRAINING, "schedule": "step", "epochs": 6, "warmup_epochs": 0, "step_epochs": 2, "step_factor": 0.1}
+    block = training(schedule="step", epochs=6, warmup_epochs=0, step_epochs=2, step_factor=0.1)
     assert [round(rate_factor(block, step, 1), 9) for step in range(6)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
 
 
 def test_warmup_takes_at_most_half_of_a_short_run():
-    assert [rate_factor({**TRAINING, "epochs": 1}, step, 4) for step in range(3)] == [0.5, 1.0, 1.0]
+    assert [rate_factor(training(epochs=1), step, 4) for step in range(3)] == [0.5, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +192,7 @@ def test_warmup_takes_at_most_half_of_a_short_run():
 def test_norms_and_biases_do_not_decay(name, kind):
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     frozen = nn.Linear(3, 3).requires_grad_(False)
-    optimizer = build_optimizer({**TRAINING, "optimizer": name}, [model, frozen])
+    optimizer = build_optimizer(training(optimizer=name), [model, frozen])
     assert type(optimizer) is kind
     groups = {group["weight_decay"]: {id(p) for p in group["params"]} for group in optimizer.param_groups}
     assert groups[0.01] == {id(model[0].weight), id(model[3].weight)}
@@ -242,11 +217,11 @@ def test_average_of_weights():
     for number in range(1, 4):
         nn.init.constant_(model[0].weight, float(number))
         model[1].running_mean.fill_(number)
-        average.update(model)
+        average.update_parameters(model)
         decay = min(0.25, (1 + number) / (10 + number))
         expected = decay * expected + (1 - decay) * number
-    assert average.model[0].weight.item() == pytest.approx(expected)
-    assert average.model[1].running_mean.item() == 3
+    assert average.module[0].weight.item() == pytest.approx(expected)
+    assert average.module[1].running_mean.item() == 3
 
 
 # ---- devices
@@ -316,26 +291,17 @@ def test_the_error_of_points_is_their_distance_in_pixels(points):
     ],
 )
 def test_stalled(past, patience, delta, stop):
-    assert stalled(past, {"patience": patience, "delta": delta}) is stop
+    assert stalled(past, EarlyStopping(patience=patience, delta=delta)) is stop
     assert not stalled(past, None)
 
 
 def test_early_stopping_ends_a_run_and_each_cycle(store, split):
     some, validation = samples(store, split)
-    block = {**TRAINING, "epochs": 9, "early_stopping": {"patience": 2, "delta": 1e3}}
-    assert len(fit(Linear(), some, validation, supervised(mse), block, 0, CPU).history) == 3
+    block = training(epochs=9, early_stopping={"patience": 2, "delta": 1e3})
+    assert len(fit(Linear(), some, validation, regime(supervised(mse), block), 0, CPU).history) == 3
     called = []
-    fitted = fit(
-        Linear(),
-        some,
-        validation,
-        supervised(mse),
-        block,
-        0,
-        CPU,
-        cycles=2,
-        on_cycle=lambda *state: called.append(state),
-    )
+    twice = regime(supervised(mse), block, cycles=2, before_cycle=lambda *state: called.append(state))
+    fitted = fit(Linear(), some, validation, twice, 0, CPU)
     assert [row["epoch"] for row in fitted.history] == [1, 2, 3, 4, 5, 6]
     assert [row["lr"] for row in fitted.history[3:]] == [row["lr"] for row in fitted.history[:3]]
     assert len(called) == 2
@@ -345,8 +311,9 @@ def test_the_best_epoch_is_kept(store, split):
     """With a learning rate that jumps up, a later epoch is worse, and the better weights come back."""
     some, validation = samples(store, split)
     model = Linear()
-    block = {**TRAINING, "epochs": 5, "schedule": "step", "step_epochs": 3, "step_factor": 300.0, "warmup_epochs": 0}
-    fitted = fit(model, some, validation, supervised(mse), {**block, "learning_rate": 3e-4}, 0, CPU)
+    rising = {"schedule": "step", "step_epochs": 3, "step_factor": 300.0, "warmup_epochs": 0, "learning_rate": 3e-4}
+    block = TRAINING.model_copy(update={"epochs": 5, **rising})  # no setting that a user may choose
+    fitted = fit(model, some, validation, regime(supervised(mse), block), 0, CPU)
     errors = [row["validation_error"] for row in fitted.history]
     assert fitted.best_epoch == 1 + int(np.argmin(errors)) <= 3
     assert fitted.validation_error == min(errors) < errors[-1]
@@ -357,10 +324,10 @@ def test_the_best_epoch_is_kept(store, split):
 def test_the_average_is_what_is_validated_and_kept(store, split):
     some, validation = samples(store, split)
     model = Linear()
-    fitted = fit(model, some, validation, supervised(mse), {**TRAINING, "ema": 0.9}, 0, CPU)
+    fitted = fit(model, some, validation, regime(supervised(mse), training(ema=0.9)), 0, CPU)
     assert validation_error(model, validation, CPU) == fitted.validation_error
     other = Linear()
-    assert fit(other, some, validation, supervised(mse), TRAINING, 0, CPU).history != fitted.history
+    assert fit(other, some, validation, regime(supervised(mse)), 0, CPU).history != fitted.history
     assert not torch.equal(other.layers[1].weight, model.layers[1].weight)
 
 
@@ -371,7 +338,7 @@ def test_dropout_repeats_whatever_was_drawn_before(store, split):
         model = Linear()
         model.layers.insert(1, nn.Dropout(0.5))
         torch.rand(draws_before)
-        fitted = fit(model, some, validation, supervised(mse), TRAINING, 0, CPU)
+        fitted = fit(model, some, validation, regime(supervised(mse)), 0, CPU)
         histories.append([row["train_loss"] for row in fitted.history])
     assert histories[0] == histories[1]
 
@@ -379,11 +346,12 @@ def test_dropout_repeats_whatever_was_drawn_before(store, split):
 def test_cycles_repeat_the_schedule_and_call_the_hook(store, split):
     some, validation = samples(store, split)
     called = []
-    block = {**TRAINING, "epochs": 2, "warmup_epochs": 0, "schedule": "step", "step_epochs": 1}
-    fitted = fit(
-        Linear(), some, validation, supervised(mse), block, 0, CPU, cycles=2,
-        on_cycle=lambda cycle, model, optimizer: called.append((cycle, len(optimizer.state))),
-    )  # fmt: skip
+    block = training(epochs=2, warmup_epochs=0, schedule="step", step_epochs=1)
+
+    def note(cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        called.append((cycle, len(optimizer.state)))
+
+    fitted = fit(Linear(), some, validation, regime(supervised(mse), block, cycles=2, before_cycle=note), 0, CPU)
     np.testing.assert_allclose([row["lr"] for row in fitted.history], [2e-3, 2e-4, 2e-3, 2e-4])
     assert called == [(0, 0), (1, 2)]  # one optimizer goes through all cycles
     assert [row["epoch"] for row in fitted.history] == [1, 2, 3, 4]
@@ -394,7 +362,7 @@ def test_lower_precision_learns_and_keeps_fp32_weights(store, split, precision):
     some, validation = samples(store, split)
     torch.manual_seed(0)
     model = build(SPEC)
-    fitted = fit(model, some, validation, supervised(smooth_l1), {**TRAINING, "precision": precision}, 0, CPU)
+    fitted = fit(model, some, validation, regime(supervised(smooth_l1), training(precision=precision)), 0, CPU)
     assert fitted.precision == precision
     assert all(p.dtype == torch.float32 for p in model.parameters())
     assert fitted.history[-1]["train_loss"] < fitted.history[0]["train_loss"]
@@ -402,16 +370,16 @@ def test_lower_precision_learns_and_keeps_fp32_weights(store, split, precision):
 
 def test_a_loss_that_is_not_finite_names_the_run_and_the_mend(store, split):
     some, validation = samples(store, split)
-    block = {**TRAINING, "learning_rate": 1e30, "optimizer": "sgd", "clip_norm": 0}
+    block = training(learning_rate=1e30, optimizer="sgd", clip_norm=0)
     with pytest.raises(UserError, match=r"runs/toy: loss .* epoch 1; lower training\.learning_rate \(it is 1e\+30\)"):
-        fit(Linear(), some, validation, supervised(mse), block, 0, CPU, label="runs/toy")
+        fit(Linear(), some, validation, regime(supervised(mse), block), 0, CPU, label="runs/toy")
 
 
 def test_tensorboard_is_optional(store, split, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     some, validation = samples(store, split)
     with pytest.raises(UserError, match="TensorBoard is not installed; pip install"):
-        fit(Linear(), some, validation, supervised(mse), TRAINING, 0, CPU, log_dir=tmp_path / "logs")
+        fit(Linear(), some, validation, regime(supervised(mse)), 0, CPU, log_dir=tmp_path / "logs")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -420,7 +388,7 @@ def test_tensorboard_scalars(store, split, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     some, validation = samples(store, split)
-    fitted = fit(Linear(), some, validation, supervised(mse), TRAINING, 0, CPU, log_dir=tmp_path)
+    fitted = fit(Linear(), some, validation, regime(supervised(mse)), 0, CPU, log_dir=tmp_path)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     logged = [event.value for event in events.Scalars("validation_error")]
@@ -438,7 +406,7 @@ class Untraceable(Linear):
 def test_a_network_that_cannot_be_traced_is_trained_all_the_same(store, split, tmp_path, capsys):
     pytest.importorskip("tensorboard", reason="the optional package tensorboard is not installed")
     some, validation = samples(store, split)
-    fitted = fit(Untraceable(), some, validation, supervised(mse), TRAINING, 0, CPU, log_dir=tmp_path)
+    fitted = fit(Untraceable(), some, validation, regime(supervised(mse)), 0, CPU, log_dir=tmp_path)
     captured = capsys.readouterr()
     assert "no graph, the network cannot be traced (no tracer, please)" in captured.err
     assert captured.out == ""
@@ -447,8 +415,8 @@ def test_a_network_that_cannot_be_traced_is_trained_all_the_same(store, split, t
 
 def test_tensorboard_changes_no_weights(base, store, split, tmp_path):
     pytest.importorskip("tensorboard", reason="the optional package tensorboard is not installed")
-    train(training(tensorboard=True, tag="mine"), store, split, tmp_path / "run", None, None)
-    assert (tmp_path / "run" / "model.safetensors").read_bytes() == base.read_bytes()
+    weights = run(settings({"tensorboard": True, "tag": "mine"}), store, split, tmp_path / "run")
+    assert weights.read_bytes() == base.read_bytes()
     assert [path.parent.name for path in (tmp_path / "run" / "tensorboard").rglob("events.*")] == ["mine"]
 
 
@@ -457,93 +425,75 @@ def test_tensorboard_changes_no_weights(base, store, split, tmp_path):
 
 def test_a_run_learns_and_leaves_three_files(store, split, tmp_path):
     out = tmp_path / "run"
-    train(training(epochs=8), store, split, out, None, None, record={"source": "abc", "versions": {"gazepipe": "0"}})
+    chosen = settings({"epochs": 8})
+    run(chosen, store, split, out, source="abc")
     assert sorted(path.name for path in out.iterdir()) == ["history.csv", "model.safetensors", "run.json"]
     with open(out / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == HISTORY_COLUMNS
-    run = json.loads((out / "run.json").read_text())
+    facts = json.loads((out / "run.json").read_text())
     errors = [float(row["validation_error"]) for row in rows]
-    assert run["validation_error"] == pytest.approx(min(errors), rel=1e-5)
-    assert run["best_epoch"] == 1 + int(np.argmin(errors))
-    assert run["validation_errors"] == {"s2": run["validation_error"]}
-    assert run["unit"] == "deg"
-    assert run["subjects"] == {"train": 5, "validation": 1}
-    assert run["samples"] == {"train": 200, "validation": 40}
-    assert (run["source"], run["versions"], run["precision"]) == ("abc", {"gazepipe": "0"}, "fp32")
+    assert facts["validation_error"] == pytest.approx(min(errors), rel=1e-5)
+    assert facts["best_epoch"] == 1 + int(np.argmin(errors))
+    assert facts["validation_errors"] == {"s2": facts["validation_error"]}
+    assert facts["unit"] == "deg"
+    assert facts["subjects"] == {"train": 5, "validation": 1}
+    assert facts["samples"] == {"train": 200, "validation": 40}
+    assert (facts["source"], facts["precision"]) == ("abc", "fp32")
+    assert TrainSettings.model_validate(facts["settings"]) == chosen
+    assert facts["packages"]["torch"] == torch.__version__
+    assert facts["machine"]["cores"] >= 1
     _, validation = samples(store, split)
     mean = np.array([[0.0, 0.0]])
     untaught = angular_error_deg(angles_to_vector(validation.target), angles_to_vector(mean)).mean()
-    assert run["validation_error"] < 0.5 * untaught
+    assert facts["validation_error"] < 0.5 * untaught
 
 
-POINT_SPEC = {"arch": "resnet18", "width": 0.125, "input": [4, 24, 32]}
-MIRRORLESS = {**TRAINING["augmentation"], "flip": 0.0}
+MIRRORLESS = AUGMENTATION.model_copy(update={"flip": 0.0})
 
 
 def test_a_gaze_point_is_learnt_in_pixels(points, split, tmp_path):
-    block = training(epochs=8, loss="l1", normalise="training", augmentation=MIRRORLESS)
-    train({**block, "model": POINT_SPEC}, points, split, tmp_path / "run", None, None)
-    run = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert run["unit"] == "px"
+    changes = {"epochs": 8, "loss": "l1", "normalise": "training"}
+    weights = run(settings(changes, MIRRORLESS, model=POINT_SPEC), points, split, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["unit"] == "px"
     chosen = samples_of(open_store(points), {"s3", "s4", "s5", "s6", "s7"})
     untaught = np.hypot(*(samples_of(open_store(points), {"s2"}).target - chosen.target.mean(axis=0)).T).mean()
-    assert run["validation_error"] < 0.5 * untaught
-    metadata = read_metadata(tmp_path / "run" / "model.safetensors")
+    assert facts["validation_error"] < 0.5 * untaught
+    metadata = read_metadata(weights)
     assert (metadata["mean"], metadata["std"]) == pixel_statistics(chosen)
     assert (metadata["units"], metadata["target_scale"]) == ("px", [SCENE[0], SCENE[0]])
 
 
 def test_the_same_shape_from_nothing(base, store, split, tmp_path):
     """`shape` takes the network's spec and none of its weights."""
-    train(BLOCK, store, split, tmp_path / "run", None, None, shape=base)
-    assert (tmp_path / "run" / "model.safetensors").read_bytes() == base.read_bytes()
-
-
-def test_another_network_may_be_trained_in_the_parents_place(base, store, split, tmp_path, monkeypatch):
-    smaller, calls = {**SPEC, "width": 0.25}, []
-
-    class Shrink:
-        @staticmethod
-        def shrink(block, model, spec, samples, width, device):
-            calls.append((block, spec["width"], len(samples), width, device))
-            return build(smaller), smaller
-
-    monkeypatch.setattr(stage, "part", lambda name: {"shrink": Shrink}[name])
-    width = tmp_path / "width.json"
-    train({**BLOCK, "shrink": {"towers": 0.5}}, store, split, tmp_path / "run", base, None, width=width)
-    assert calls == [({"towers": 0.5}, 0.125, 200, width, CPU)]
-    assert read_metadata(tmp_path / "run" / "model.safetensors")["model"]["width"] == 0.25
+    assert run(settings(), store, split, tmp_path / "run", shape=base).read_bytes() == base.read_bytes()
 
 
 def test_same_arguments_same_bytes(base, store, split, tmp_path):
     torch.manual_seed(99)
-    train(BLOCK, store, split, tmp_path / "again", None, None, record={"started": "later"})
-    assert (tmp_path / "again" / "model.safetensors").read_bytes() == base.read_bytes()
-    train({**BLOCK, "seed": 1}, store, split, tmp_path / "other", None, None)
-    assert (tmp_path / "other" / "model.safetensors").read_bytes() != base.read_bytes()
+    assert run(settings(), store, split, tmp_path / "again", source="later").read_bytes() == base.read_bytes()
+    assert run(settings(seed=1), store, split, tmp_path / "other").read_bytes() != base.read_bytes()
 
 
 def test_distillation_and_rebirth_repeat_to_the_byte(base, store, split, tmp_path):
-    block = {**BLOCK, "kd": {**KD, "random_target": True}, "rebirth": {**REBIRTH, "epochs": 1}}
-    for name in ("first", "again"):
-        train(block, store, split, tmp_path / name, base, base)
-    first, again = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "again"))
+    chosen = settings(kinds={"kd": {"random_target": True}, "rebirth": {**REBIRTH, "epochs": 1}})
+    first, again = (run(chosen, store, split, tmp_path / name, base, base).read_bytes() for name in ("first", "again"))
     assert first == again
     assert first != base.read_bytes()
 
 
 def test_another_architecture_teaches(base, store, split, tmp_path):
     feature = {"stages": [0, 1], "temperature": 0.5, "masked": 0.1, "attention": 0.1, "non_local": 0.1}
-    block = {**BLOCK, "kd": {**KD, "reliability": True, "feature": feature}, "model": {**SPEC, "arch": "resnet10_wide"}}
-    train(block, store, split, tmp_path / "kd", None, base)
-    metadata = read_metadata(tmp_path / "kd" / "model.safetensors")
+    kinds = {"kd": {"reliability": True, "feature": feature}}
+    chosen = settings(kinds=kinds, model={**SPEC, "arch": "resnet10_wide"})
+    metadata = read_metadata(run(chosen, store, split, tmp_path / "kd", teacher=base))
     assert metadata["model"]["arch"] == "resnet10_wide"
     assert metadata["patch"] == {"kind": "eyes", "height": HEIGHT, "width": WIDTH}
 
 
 def test_rebirth_starts_from_the_parent_and_runs_its_generations(base, store, split, tmp_path):
-    train({**BLOCK, "rebirth": REBIRTH}, store, split, tmp_path / "reborn", base, None)
+    run(settings(kinds={"rebirth": REBIRTH}), store, split, tmp_path / "reborn", base)
     history = (tmp_path / "reborn" / "history.csv").read_text().splitlines()
     assert len(history) == 1 + REBIRTH["generations"] * REBIRTH["epochs"]
 
@@ -557,26 +507,24 @@ def test_the_test_subjects_are_not_looked_at(base, store, split, tmp_path):
         for row in np.flatnonzero(np.isin(opened.subject, ["s0", "s1"])):
             file["image"][row] = 0
             file["target"][row] = 0.1
-    train(BLOCK, altered, split, tmp_path / "run", None, None)
-    assert (tmp_path / "run" / "model.safetensors").read_bytes() == base.read_bytes()
+    assert run(settings(), altered, split, tmp_path / "run").read_bytes() == base.read_bytes()
 
 
 def test_another_fold_trains_on_other_subjects(base, store, split, tmp_path):
-    train({**BLOCK, "fold": 1}, store, split, tmp_path / "run", None, None)
-    assert (tmp_path / "run" / "model.safetensors").read_bytes() != base.read_bytes()
+    assert run(settings(fold=1), store, split, tmp_path / "run").read_bytes() != base.read_bytes()
 
 
-def refused(tmp_path, match, *arguments) -> None:
+def refused(tmp_path, match, chosen, store, split, **links) -> None:
     out = tmp_path / "refused"
     with pytest.raises(UserError, match=match) as caught:
-        train(*arguments[:3], out, *arguments[3:])
+        run(chosen, store, split, out, **links)
     assert "\n" not in str(caught.value)
     assert not out.exists() or list(out.iterdir()) == []
 
 
 def test_a_diverging_run_leaves_nothing(store, split, tmp_path):
-    block = training(learning_rate=1e30, optimizer="sgd", clip_norm=0.0)
-    refused(tmp_path, r"refused: loss .*learning_rate", block, store, split, None, None)
+    chosen = settings({"learning_rate": 1e30, "optimizer": "sgd", "clip_norm": 0.0})
+    refused(tmp_path, r"refused: loss .*learning_rate", chosen, store, split)
 
 
 def test_an_interrupted_run_leaves_nothing_and_can_be_repeated(base, store, split, tmp_path, monkeypatch):
@@ -588,69 +536,65 @@ def test_an_interrupted_run_leaves_nothing_and_can_be_repeated(base, store, spli
     with monkeypatch.context() as patched:
         patched.setattr(stage, "write_history", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            train(BLOCK, store, split, out, None, None)
+            run(settings(), store, split, out)
     assert not (out / "run.json").exists()
-    train(BLOCK, store, split, out, None, None)
-    assert (out / "model.safetensors").read_bytes() == base.read_bytes()
+    assert run(settings(), store, split, out).read_bytes() == base.read_bytes()
 
 
 def test_a_store_of_another_size_is_refused(split, tmp_path):
     other = write_toy_store(tmp_path / "wide.h5", 4, {"kind": "eyes", "height": 24, "width": 64})
-    refused(tmp_path, r"wide\.h5: holds images of 1x24x64, the network takes 1x24x48", BLOCK, other, split, None, None)
+    refused(tmp_path, r"wide\.h5: holds images of 1x24x64, the network takes 1x24x48", settings(), other, split)
 
 
-def test_a_parent_of_another_model_is_refused(base, store, split, tmp_path):
-    block = {**BLOCK, "model": {**SPEC, "width": 0.25}}
-    refused(tmp_path, r"model\.safetensors: holds the model resnet18", block, store, split, base, None)
+def test_a_parent_or_shape_of_another_model_is_refused(base, store, split, tmp_path):
+    wider = settings(model={**SPEC, "width": 0.25})
+    for link in ("parent", "shape"):
+        match = r"model\.safetensors: holds the model resnet18"
+        refused(tmp_path, match, wider, store, split, **{link: base})
 
 
 def test_a_teacher_for_another_patch_is_refused(store, split, tmp_path):
     spec = {**SPEC, "input": [1, 32, 32]}
     save_weights(tmp_path / "teacher.safetensors", build(spec), spec)
-    block, teacher = {**BLOCK, "kd": KD}, tmp_path / "teacher.safetensors"
-    refused(tmp_path, "is a teacher for images of 1x32x32, the student", block, store, split, None, teacher)
-
-
-def test_a_shape_of_another_model_is_refused(base, store, split, tmp_path):
-    block, out = {**BLOCK, "model": {**SPEC, "width": 0.25}}, tmp_path / "refused"
-    with pytest.raises(UserError, match=r"model\.safetensors: holds the model resnet18"):
-        train(block, store, split, out, None, None, shape=base)
+    match, teacher = "is a teacher for images of 1x32x32, the student", tmp_path / "teacher.safetensors"
+    refused(tmp_path, match, settings(kinds={"kd": {}}), store, split, teacher=teacher)
 
 
 def test_a_teacher_of_other_numbers_is_refused(base, store, split, points, tmp_path):
     angles = {"mean": 0.5, "std": 0.5, "units": "rad"}
     save_weights(tmp_path / "teacher.safetensors", build(POINT_SPEC), POINT_SPEC, angles)
-    block = {**training(augmentation=MIRRORLESS), "kd": KD, "model": POINT_SPEC}
-    teacher = tmp_path / "teacher.safetensors"
-    refused(tmp_path, r"teacher\.safetensors: predicts rad, the data set is in px", block, points, split, None, teacher)
-    block = {**training(normalise="training"), "kd": KD}
-    refused(tmp_path, r"sees images by mean and deviation \[0\.5, 0\.5\].*normalise", block, store, split, None, base)
+    chosen = settings(augmentation=MIRRORLESS, kinds={"kd": {}}, model=POINT_SPEC)
+    match, teacher = r"teacher\.safetensors: predicts rad, the data set is in px", tmp_path / "teacher.safetensors"
+    refused(tmp_path, match, chosen, points, split, teacher=teacher)
+    chosen = settings({"normalise": "training"}, kinds={"kd": {}})
+    match = r"sees images by mean and deviation \[0\.5, 0\.5\].*normalise"
+    refused(tmp_path, match, chosen, store, split, teacher=base)
 
 
 def test_mirror_images_of_points_are_refused(points, split, tmp_path):
-    block = {**BLOCK, "model": POINT_SPEC}
-    refused(tmp_path, r"augmentation\.flip: 0\.1, but .* 4 views .* set it to 0", block, points, split, None, None)
+    match = r"augmentation\.flip: 0\.1, but .* 4 views .* set it to 0"
+    refused(tmp_path, match, settings(model=POINT_SPEC), points, split)
 
 
 def test_an_angular_loss_of_points_is_refused(points, split, tmp_path):
-    block = {**training(loss="angular", augmentation=MIRRORLESS), "model": POINT_SPEC}
-    refused(tmp_path, r"training\.loss: angular compares gaze angles", block, points, split, None, None)
+    chosen = settings({"loss": "angular"}, MIRRORLESS, model=POINT_SPEC)
+    refused(tmp_path, r"training\.loss: angular compares gaze angles", chosen, points, split)
 
 
 def test_kd_and_teacher_come_together(base, store, split, tmp_path):
-    refused(tmp_path, "give both or neither", BLOCK, store, split, None, base)
-    refused(tmp_path, "give both or neither", {**BLOCK, "kd": KD}, store, split, None, None)
+    taught = settings(kinds={"kd": {}})
+    refused(
+        tmp_path,
+        "refused: no kind learns from a teacher and .*; give both or neither",
+        settings(),
+        store,
+        split,
+        teacher=base,
+    )
+    refused(tmp_path, "refused: kd is set and the teacher is None; give both or neither", taught, store, split)
 
 
 def test_a_split_with_an_unknown_subject_is_refused(store, split, tmp_path):
     wrong = tmp_path / "wrong.csv"
     wrong.write_text(split.read_text().replace("s7,train", "s8,train"))
-    refused(tmp_path, "has no subject 's8'", BLOCK, store, wrong, None, None)
-
-
-def test_the_parts_exist_and_are_not_imported_by_the_stage():
-    """A plain run's source fingerprint follows imports, so it must not reach them."""
-    for name in ("kd", "rebirth"):
-        assert callable(stage.part(name).prepare)
-    code = "import sys, gazepipe.methods.train as stage; print(sorted(set(stage.PARTS.values()) & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    refused(tmp_path, "has no subject 's8'", settings(), store, wrong)
