@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from openvino import opset13
 from torch import nn
 from toy_network import lively_network
-from toy_store import write_toy_split, write_toy_store
+from toy_run import BLOCK, SPEC, TRAINING, write_toy_run
 
 from gazepipe.datasets.store import open_store
 from gazepipe.export.onnx import open_engine, predictions, save_ir, to_onnx, torch_engine
@@ -34,17 +34,12 @@ from gazepipe.export.quantise import (
     widen_scalars,
 )
 from gazepipe.export.stage import Trained, open_trained
-from gazepipe.models.weights import save_weights
 from gazepipe.training.state import State
-from tests.export.test_export import BLOCK, NORMALISATION, SPEC, TRAINING
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Trained:
-    folder = tmp_path_factory.mktemp("quantise")
-    write_toy_store(folder / "toy.h5", per_subject=20)
-    write_toy_split(folder / "toy.csv")
-    save_weights(folder / "model.safetensors", lively_network(SPEC), SPEC, NORMALISATION)
+    folder = write_toy_run(tmp_path_factory.mktemp("quantise"), per_subject=20)
     return open_trained(BLOCK, folder / "model.safetensors", open_store(folder / "toy.h5"), folder / "toy.csv")
 
 

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import training_blocks
 from torch import nn
 from toy_points import SCENE, write_toy_points
 from toy_store import HEIGHT, WIDTH, write_toy_split, write_toy_store
@@ -41,21 +42,8 @@ from gazepipe.training.samples import (
 CPU = torch.device("cpu")
 SPEC = {"arch": "resnet18", "width": 0.125, "input": [1, HEIGHT, WIDTH]}
 TRAINING = {
-    "epochs": 2,
+    **training_blocks.TRAINING,
     "batch_size": 32,
-    "optimizer": "adamw",
-    "learning_rate": 2e-3,
-    "weight_decay": 0.01,
-    "schedule": "cosine",
-    "warmup_epochs": 1.0,
-    "step_epochs": 2,
-    "step_factor": 0.1,
-    "clip_norm": 5.0,
-    "ema": 0.0,
-    "precision": "fp32",
-    "loss": "smooth_l1",
-    "threads": 1,
-    "tensorboard": False,
     "augmentation": {"crop": 0.1, "flip": 0.1, "blur": 0.1, "pairs": 0.1, "contrast": 0.1, "noise": 0.02},
 }
 BLOCK = {"model": SPEC, "training": TRAINING, "kd": None, "rebirth": None, "device": "cpu", "fold": 0, "seed": 0}
