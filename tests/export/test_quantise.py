@@ -1,5 +1,6 @@
 """int8: calibration, ranges and weights against closed forms, which layers stay in fp32, fine-tuning, the tolerance."""
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -286,3 +287,12 @@ def test_killed_fine_tuning_goes_on_where_it_was(trained, calibration, tmp_path,
     assert kills == len(seen) > 2
     assert again == history
     assert all(torch.equal(killed.state_dict()[name], value) for name, value in whole.state_dict().items())
+
+
+def test_the_use_of_openvino_and_nncf_is_not_reported():
+    from nncf.telemetry import wrapper
+    from openvino.tools.ovc import convert_impl
+
+    assert convert_impl.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+    assert not hasattr(wrapper, "Telemetry")
+    assert multiprocessing.active_children() == []
