@@ -14,40 +14,11 @@ import pytest
 import torch
 from toy_points import write_toy_points
 from toy_store import HEIGHT, WIDTH, write_toy_split, write_toy_store
+from training_blocks import KD, REBIRTH, STRUCTURAL, TRAINING
 
 from gazepipe.methods.train import train
 from gazepipe.training.state import SIGNALS, State, Stopped
 
-TRAINING = {
-    "epochs": 2,
-    "batch_size": 50,
-    "optimizer": "adamw",
-    "learning_rate": 2e-3,
-    "weight_decay": 0.01,
-    "schedule": "cosine",
-    "warmup_epochs": 1.0,
-    "step_epochs": 2,
-    "step_factor": 0.1,
-    "clip_norm": 5.0,
-    "ema": 0.0,
-    "precision": "fp32",
-    "loss": "smooth_l1",
-    "threads": 1,
-    "tensorboard": False,
-    "augmentation": {"crop": 0.2, "blur": 0.1, "pairs": 0.2, "shift": 0.1, "contrast": 0.1, "noise": 0.02},
-}
-FEATURE = {"stages": [0, 1], "temperature": 0.5, "masked": 0.1, "attention": 0.1, "non_local": 0.1}
-KD = {"response": 1.0, "random_target": True, "reliability": True, "feature": FEATURE}
-REBIRTH = {"share": 0.15, "generations": 2, "epochs": 1, "max_filters": 128, "pearson": 0.1}
-STRUCTURAL = {
-    "target": "macs",
-    "ratio": 0.5,
-    "criterion": "taylor",
-    "scope": "global",
-    "round_to": 2,
-    "steps": 2,
-    "epochs": 1,
-}
 BASE = {
     "model": {"arch": "resnet18", "width": 0.125, "input": [1, HEIGHT, WIDTH]},
     "training": TRAINING,
@@ -72,7 +43,7 @@ RUNS = {
     "averaged": block(ema=0.9),
     "sgd": block(optimizer="sgd", learning_rate=1e-3),
     "half": block(precision="fp16", epochs=6),
-    "dropout": block(model={**BASE["model"], "arch": "test_resume:forgetful"}),
+    "dropout": block(model={**BASE["model"], "arch": "toy_network:forgetful"}),
     "stopped early": block(early_stopping=STOPPING, epochs=4),
     "kd": block(kd=KD),
     "rebirth": block(rebirth=REBIRTH),
@@ -81,13 +52,6 @@ RUNS = {
     "kd and pruned": block(structural={**STRUCTURAL, "steps": 3}, kd=KD, ema=0.9),
     "points": block(model=POINTS, normalise="training", loss="l1"),
 }
-
-
-def forgetful(width: float, input_shape: tuple[int, int, int]) -> torch.nn.Module:
-    """A network that draws from torch's own generator in every step."""
-    return torch.nn.Sequential(
-        torch.nn.Flatten(), torch.nn.Linear(int(np.prod(input_shape)), 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2)
-    )
 
 
 @pytest.fixture(scope="module")
