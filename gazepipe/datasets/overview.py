@@ -16,10 +16,13 @@ SAMPLES = 18
 def draw_sheet(settings: SheetSettings, receipt: Path, store: Path, sheet: Path) -> None:
     """draw the contact sheet of a data set
 
-    SAMPLES images, of as many subjects as there are, as PNG. `receipt` is that of the native folder that `store` was
-    prepared from.
+    `receipt` is that of the native folder that `store` was prepared from.
     """
-    raw = raw_folder(receipt)
+    write_overview(settings, raw_folder(receipt), store, sheet)
+
+
+def write_overview(settings: SheetSettings, raw: Path, store: Path, out: Path) -> None:
+    """Write the sheet of SAMPLES images, of as many subjects as there are, as PNG; `raw` is the native folder."""
     opened = open_store(store)
     rows = spread_rows(np.asarray(opened.subject))
     reader, options = LAYOUTS[settings.layout], settings.options
@@ -30,7 +33,7 @@ def draw_sheet(settings: SheetSettings, receipt: Path, store: Path, sheet: Path)
     title = f"{settings.dataset}: {len(opened)} images of {len(set(opened.subject))} subjects"
     labels = [f"{opened.subject[row]}" for row in rows]
     write = point_sheet if scenes else contact_sheet
-    write(native, opened.image[rows], opened.target[rows], sheet, title, labels)
+    write(native, opened.image[rows], opened.target[rows], out, title, labels)
 
 
 def spread_rows(subjects: np.ndarray) -> np.ndarray:

@@ -87,7 +87,8 @@ def test_snakemake_ends_with_one_line_and_status_2(tmp_path, repository):
     hook = re.search(r"^onstart:\n(?:    .*\n)+", rules, re.MULTILINE)[0]
     (tmp_path / "Snakefile").write_text(
         f"import sys\nsys.path.insert(0, {str(repository)!r})\nfrom gazepipe.errors import UserError\n"
-        f"from gazepipe.dag.lock import Lock\n{taken}\n{hook}\n"
+        "from gazepipe.dag.lock import Lock\nfrom gazepipe.provenance import records\nPLAN, STAGES = None, {}\n"
+        f"{taken}\n{hook}\n"
         'rule all:\n    output: "results/a"\n    shell: "echo a > {output}"\n'
     )
     (tmp_path / "profiles/default").mkdir(parents=True)

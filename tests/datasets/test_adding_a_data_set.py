@@ -13,6 +13,7 @@ from gazepipe.config import load as config
 from gazepipe.config.schema import Dataset
 from gazepipe.datasets import overview, prepare, settings
 from gazepipe.datasets.layouts import manifest
+from gazepipe.datasets.settings import SheetSettings
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
 
@@ -47,16 +48,15 @@ def test_the_module_reads_its_layout_into_a_store(blocks, tmp_path, monkeypatch,
     for person in ("anna", "bert"):
         (raw / person / "gaze.txt").write_text("000.png 0 5.5\n001.png -10 20\n002.png 0 0\n")
     names = prepare.expected_subjects(tmp_path / "raw", "glances", 2, {})
-    prepare.prepare_part(tmp_path / "raw", "glances", EYE, names, 0, 1, tmp_path / "part.h5")
+    prepare.write_part(tmp_path / "raw", "glances", EYE, names, 0, 1, tmp_path / "part.h5")
     prepare.merge([tmp_path / "part.h5"], tmp_path / "s.h5", tmp_path / "r.csv", {"dataset": "glances"}, 0.4)
     store = open_store(tmp_path / "s.h5")
     assert store.subject.tolist() == ["anna", "anna", "bert", "bert"]
     assert np.array_equal(store.image[:, 0], images)
     assert np.degrees(store.target) == pytest.approx(np.array([[0, 5.5], [-10, 20]] * 2), rel=1e-6)
     assert "002.png: cannot be read" in capfd.readouterr().err
-    overview.write_overview(
-        {"dataset": "g", "layout": "glances"}, tmp_path / "raw", tmp_path / "s.h5", tmp_path / "s.png"
-    )
+    sheet = SheetSettings(dataset="g", layout="glances", options={})
+    overview.write_overview(sheet, tmp_path / "raw", tmp_path / "s.h5", tmp_path / "s.png")
     assert cv2.imread(str(tmp_path / "s.png")) is not None
     (raw / "anna" / "gaze.txt").write_text("000.png 0 500\n")
     with pytest.raises(UserError, match=r"gaze\.txt row 0: yaw is 8\.7"):

@@ -14,9 +14,12 @@ from serve import server
 from gazepipe import cli
 from gazepipe.config import load as config
 from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job
 from gazepipe.datasets.fetch.download import Patience
-from gazepipe.datasets.fetch.fetch import fetch, raw_folder
-from gazepipe.datasets.prepare import prepare_part
+from gazepipe.datasets.fetch.fetch import fetch
+from gazepipe.datasets.fetch.receipt import raw_folder
+from gazepipe.datasets.prepare import write_part
+from gazepipe.datasets.settings import FetchSettings
 from gazepipe.drawn.draw import draw
 from gazepipe.errors import UserError
 
@@ -69,34 +72,36 @@ def tarred(folder: Path, within: str) -> bytes:
     return data.getvalue()
 
 
+FETCH = Job.of("fetch", dataset="columbia-drawn")
+PLACES = {
+    "subjects": 1,
+    "options": {},
+    "folder": "data/raw/set",
+    "downloads": "data/downloads",
+    "checksums": "data-checksums.json",
+}
+
+
 def block(layout: str, *archives: dict, consent: bool = False, **more: object) -> dict:
     source = {"archives": list(archives), "licence": "CC BY-NC-SA 4.0", "terms": "https://127.0.0.1/terms", **more}
-    return {
-        "layout": layout,
-        "subjects": 1,
-        "source": {"url": source},
-        "folder": "data/raw/set",
-        "consent": consent,
-        "downloads": "data/downloads",
-        "checksums": "data-checksums.json",
-    }
+    return {**PLACES, "layout": layout, "source": {"url": source, "consent": consent}}
 
 
 def refusal(wanted: dict) -> str:
     with pytest.raises(UserError) as caught:
-        fetch(wanted, Path("data/raw/set.json"), 1, QUICK)
+        fetch(FetchSettings.model_validate(wanted), Path("data/raw/set.json"), 1, QUICK)
     assert not Path("data/raw/set.json").exists()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def fetched(wanted: dict) -> dict:
-    fetch(wanted, Path("data/raw/set.json"), 1, QUICK)
+    fetch(FetchSettings.model_validate(wanted), Path("data/raw/set.json"), 1, QUICK)
     return json.loads(Path("data/raw/set.json").read_text())
 
 
 def of_path(path: object, layout: str = "mpiifacegaze") -> dict:
-    return {"layout": layout, "subjects": 1, "source": {"path": str(path)}, "folder": "data/raw/set"}
+    return {**PLACES, "layout": layout, "source": {"path": str(path)}}
 
 
 def snapshot(folder: Path) -> dict:
@@ -114,7 +119,7 @@ def test_mpiifacegaze_as_published_from_address_to_part(web, faces):
         assert unpacked.read_bytes() == (faces / name).read_bytes()
     patch = {"kind": "eyes", "height": 16, "width": 48}
     folder = raw_folder(Path("data/raw/set.json"))
-    prepare_part(folder, "mpiifacegaze", patch, ["p00", "p01"], 0, 1, "part.h5")
+    write_part(folder, "mpiifacegaze", patch, ["p00", "p01"], 0, 1, "part.h5")
     assert Path("part.h5").exists()
 
 
@@ -160,7 +165,7 @@ def test_the_line_of_the_message_gives_consent_in_a_configuration(repository, ca
     set_ = raw["datasets"]["mpiifacegaze-drawn"]
     set_["source"] = {
         "url": {
-            "archives": [{"url": "http://127.0.0.1:9/x.zip"}],
+            "archives": [{"url": "http://999.999.999.999:99999/x.zip"}],  # fails at once, without any connection
             "licence": "CC BY-NC-SA 4.0",
             "terms": "http://127.0.0.1:9/terms",
             "consent_required": True,
@@ -168,9 +173,8 @@ def test_the_line_of_the_message_gives_consent_in_a_configuration(repository, ca
     }
 
     def run() -> str:
-        wanted = Plan(config.load(raw)).block("fetch", dataset="mpiifacegaze-drawn")
-        wanted["source"]["url"]["archives"][0]["url"] = "nonsense://x"  # fails at once, without any connection
-        assert cli.main(["fetch", "--block", json.dumps(wanted), "--out", "receipt.json"]) == 2
+        settings = Plan(config.load(raw)).settings(Job.of("fetch", dataset="mpiifacegaze-drawn"))
+        assert cli.main(["fetch", "--settings", settings.model_dump_json(), "--receipt", "receipt.json"]) == 2
         return capsys.readouterr().err.splitlines()[-1]
 
     refused = run()
@@ -178,7 +182,7 @@ def test_the_line_of_the_message_gives_consent_in_a_configuration(repository, ca
     line = refused.rpartition("configuration: ")[2]
     key, _, value = line.partition(": ")
     set_["source"][key] = json.loads(value)
-    assert "nonsense" in run()
+    assert "999.999.999.999:99999/x.zip; correct the address" in run()
 
 
 def test_a_second_run_asks_for_nothing(web, faces):
@@ -318,7 +322,7 @@ def test_two_fetches_at_once_agree(web, faces):
 
     def one(number: int) -> None:
         try:
-            fetch(wanted, Path(f"{number}.json"), 1, QUICK)
+            fetch(FetchSettings.model_validate(wanted), Path(f"{number}.json"), 1, QUICK)
         except BaseException as error:
             errors.append(error)
 
@@ -406,10 +410,10 @@ def raw(repository) -> dict:
     return raw
 
 
-def test_the_block_of_a_url_source(raw):
-    made = Plan(config.load(raw)).block("fetch", dataset="columbia-drawn")
-    assert made["source"]["url"] == raw["datasets"]["columbia-drawn"]["source"]["url"]
-    assert (made["consent"], made["downloads"], made["checksums"]) == (False, "data/downloads", "data-checksums.json")
+def test_the_settings_of_a_url_source(raw):
+    made = Plan(config.load(raw)).settings(FETCH)
+    assert made.source.url.model_dump() == raw["datasets"]["columbia-drawn"]["source"]["url"]
+    assert (made.source.consent, made.downloads, made.checksums) == (False, "data/downloads", "data-checksums.json")
 
 
 @pytest.mark.parametrize(
@@ -422,10 +426,10 @@ def test_the_block_of_a_url_source(raw):
     ],
 )
 def test_a_job_reruns_for_other_content_only(raw, changes, reruns):
-    before = Plan(config.load(raw)).key("fetch", dataset="columbia-drawn")
+    before = Plan(config.load(raw)).key(FETCH)
     raw["datasets"]["columbia-drawn"]["source"]["url"] |= changes
     raw["datasets"]["columbia-drawn"]["source"]["consent"] = True
-    assert (Plan(config.load(raw)).key("fetch", dataset="columbia-drawn") != before) == reruns
+    assert (Plan(config.load(raw)).key(FETCH) != before) == reruns
 
 
 @pytest.mark.parametrize(

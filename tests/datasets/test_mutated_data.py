@@ -177,14 +177,14 @@ def test_mutated_files_are_read_or_refused_in_one_line(tmp_path, kind, no_detect
     (tmp_path / "receipt.json").write_text(json.dumps({"folder": str(folder)}))
     patch = {"kind": "eye" if "mpiigaze" in layout else "eyes", "height": 16, "width": 32}
     job = {"layout": layout, "subjects": 1, "patch": patch, "part": 0, "parts": 1, "options": options}
-    arguments = ["prepare-part", "--block", json.dumps(job), "--receipt", str(tmp_path / "receipt.json")]
+    arguments = ["prepare-part", "--settings", json.dumps(job), "--receipt", str(tmp_path / "receipt.json")]
     monkeypatch.setenv("GAZEPIPE_SLOTS", "off")
     noticed = 0
     for number in range(MUTANTS):
         path.write_bytes(mutated(original, np.random.default_rng([list(KINDS).index(kind), number])))
         before = {entry: entry.stat().st_mtime_ns for entry in folder.rglob("*")}
         deadline()
-        status = cli.main([*arguments, "--out", str(tmp_path / "part.h5")])
+        status = cli.main([*arguments, "--part", str(tmp_path / "part.h5")])
         error = capfd.readouterr().err
         assert status in (0, 2), f"mutant {number}"
         noticed += status == 2 or "warning: " in error
@@ -197,4 +197,4 @@ def test_mutated_files_are_read_or_refused_in_one_line(tmp_path, kind, no_detect
         assert {entry.name for entry in tmp_path.iterdir()} == {"data_p00", "receipt.json"}
     assert noticed > MUTANTS / 10  # many changes of pixels are no fault
     path.write_bytes(original)
-    assert cli.main([*arguments, "--out", str(tmp_path / "part.h5")]) == 0
+    assert cli.main([*arguments, "--part", str(tmp_path / "part.h5")]) == 0

@@ -12,7 +12,7 @@ from native_layouts import labels, straight_mesh, views, write_mat, write_pictur
 from gazepipe.datasets import faces
 from gazepipe.datasets.images import UnusableImage, jpeg_width, read_jpeg, warp
 from gazepipe.datasets.layouts import columbia, mpiifacegaze
-from gazepipe.datasets.prepare import merge, prepare_part
+from gazepipe.datasets.prepare import merge, write_part
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
 from gazepipe.geometry import (
@@ -102,7 +102,7 @@ def found(monkeypatch):
 def build(folder, out, subjects, layout="columbia", patch=EYES, parts=1, share=0.0):
     files = [out / f"part{part}.h5" for part in range(parts)]
     for part, path in enumerate(files):
-        prepare_part(folder, layout, patch, subjects, part, parts, path)
+        write_part(folder, layout, patch, subjects, part, parts, path)
     merge(files, out / "store.h5", out / "rejected.csv", ATTRS, share)
     return open_store(out / "store.h5")
 
@@ -226,7 +226,7 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path, found):
     part, other = tmp_path / "part0.h5", tmp_path / "other.h5"
     with pytest.raises(UserError, match="0001 lies in two parts"):
         merge([part, part], tmp_path / "s.h5", tmp_path / "r.csv", ATTRS, 0)
-    prepare_part(folder, "columbia", FACE, ["0001"], 0, 1, other)
+    write_part(folder, "columbia", FACE, ["0001"], 0, 1, other)
     with pytest.raises(UserError, match="2 different patches"):
         merge([part, other], tmp_path / "s.h5", tmp_path / "r.csv", ATTRS, 0)
     other.write_bytes(part.read_bytes()[:500])

@@ -6,18 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gazepipe.datasets.columbia import COLUMBIA_FOLDS
+from gazepipe.datasets.settings import Split
 from gazepipe.datasets.splits import make_split, read_split, write_split
 from gazepipe.errors import UserError
 
-COLUMBIA = {"protocol": "columbia", "validation": 0.1, "seed": 0}
-LEAVE_ONE_OUT = {"protocol": "leave-one-out", "validation": 0.1, "seed": 0}
+COLUMBIA = Split(protocol="columbia")
+LEAVE_ONE_OUT = Split(protocol="leave-one-out")
 ALL_COLUMBIA = [f"{i:04d}" for i in range(1, 57)]
 
 subjects = st.lists(st.text("0123456789p", min_size=1, max_size=4), min_size=3, max_size=16, unique=True)
 
 
 def k_fold(folds, validation=0.1, seed=0):
-    return {"protocol": "k-fold", "folds": folds, "validation": validation, "seed": seed}
+    return Split(protocol="k-fold", folds=folds, validation=validation, seed=seed)
 
 
 def roles(split, fold):
@@ -47,11 +48,13 @@ def test_leave_one_out_tests_each_subject_in_its_own_fold_in_sorted_order():
 
 
 def test_validation_is_a_share_of_the_training_subjects():
-    split = make_split(ALL_COLUMBIA, {**COLUMBIA, "validation": 0.2})
+    split = make_split(ALL_COLUMBIA, COLUMBIA.model_copy(update={"validation": 0.2}))
     assert len(roles(split, 0)["validation"]) == 9  # 0.2 * 45
     assert len(roles(split, 4)["validation"]) == 9  # 0.2 * 44, rounded
-    assert roles(split, 0) == roles(make_split(reversed(ALL_COLUMBIA), {**COLUMBIA, "validation": 0.2}), 0)
-    other = make_split(ALL_COLUMBIA, {**COLUMBIA, "validation": 0.2, "seed": 1})
+    assert roles(split, 0) == roles(
+        make_split(reversed(ALL_COLUMBIA), COLUMBIA.model_copy(update={"validation": 0.2})), 0
+    )
+    other = make_split(ALL_COLUMBIA, COLUMBIA.model_copy(update={"validation": 0.2, "seed": 1}))
     assert roles(split, 0)["validation"] != roles(other, 0)["validation"]
 
 
@@ -59,9 +62,10 @@ def test_validation_is_a_share_of_the_training_subjects():
 @given(subjects, st.integers(2, 12), st.floats(0.01, 0.99), st.integers(0, 2**32))
 def test_no_fold_shares_or_loses_a_subject(tmp_path_factory, names, folds, validation, seed):
     path = tmp_path_factory.mktemp("split") / "split.csv"
-    for block in (k_fold(folds, validation, seed), {**LEAVE_ONE_OUT, "validation": validation, "seed": seed}):
+    drawn = {"validation": validation, "seed": seed}
+    for protocol in (k_fold(folds, **drawn), LEAVE_ONE_OUT.model_copy(update=drawn)):
         try:
-            split = make_split(names, block)
+            split = make_split(names, protocol)
         except UserError:
             # Only too few subjects may stop it.
             assert folds > len(names) or len(names) - -(-len(names) // folds) < 2
@@ -116,7 +120,7 @@ def test_a_subject_tested_in_two_folds_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "block", "message"),
+    ("names", "protocol", "message"),
     [
         (["0001", "0002", "0057"], COLUMBIA, "0057 is in none of the published"),
         (["0001", "0001", "0002"], COLUMBIA, "0001 is listed twice"),
@@ -126,9 +130,9 @@ def test_a_subject_tested_in_two_folds_is_refused(tmp_path):
         ([], LEAVE_ONE_OUT, "no subjects"),
     ],
 )
-def test_too_few_or_unknown_subjects_are_named(names, block, message):
+def test_too_few_or_unknown_subjects_are_named(names, protocol, message):
     with pytest.raises(UserError, match=message):
-        make_split(names, block)
+        make_split(names, protocol)
 
 
 def test_reading_names_a_missing_file_and_a_missing_fold(tmp_path):

@@ -12,15 +12,18 @@ from toy_store import HEIGHT, PATCH, WIDTH, write_toy_split, write_toy_store
 
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
+from gazepipe.evaluation import predict as predict_module
 from gazepipe.evaluation.mean import mean_gaze, predict_mean
 from gazepipe.evaluation.predict import predict
 from gazepipe.evaluation.predictions import COLUMNS
+from gazepipe.evaluation.settings import MeanSettings, PredictSettings
 from gazepipe.geometry import angles_to_vector, angular_error_deg
 from gazepipe.models.registry import build
 from gazepipe.models.weights import save_weights
 
 SPEC = {"arch": "resnet18", "width": 0.125, "input": [1, HEIGHT, WIDTH]}
-BLOCK = {"fold": 0, "device": "cpu", "threads": 1}
+SETTINGS = PredictSettings(model=SPEC, fold=0, device="cpu", threads=1)
+EVERYBODY = SETTINGS.model_copy(update={"fold": None})
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +40,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(folder, out, block=BLOCK, **options):
-    predict(block, folder / "model.safetensors", folder / "toy.h5", folder / "toy.csv", out, **options)
+def run(folder, out, settings=SETTINGS):
+    predict(settings, folder / "model.safetensors", folder / "toy.h5", folder / "toy.csv", out)
     with open(out, newline="") as file:
         return list(csv.DictReader(file))
 
@@ -57,7 +60,7 @@ def test_rows_are_the_test_subjects_in_the_order_of_the_store(folder, tmp_path):
 def test_predictions_are_the_networks_with_the_runs_own_normalisation(folder, tmp_path):
     from gazepipe.models.weights import load_weights
 
-    rows = run(folder, tmp_path / "p.csv", batch_size=32)
+    rows = run(folder, tmp_path / "p.csv")
     model, _ = load_weights(folder / "model.safetensors")
     image = open_store(folder / "toy.h5").image
     with torch.no_grad():
@@ -68,8 +71,10 @@ def test_predictions_are_the_networks_with_the_runs_own_normalisation(folder, tm
     assert len({row["yaw_pred"] for row in rows}) > 40
 
 
-def test_the_batch_size_does_not_matter(folder, tmp_path):
-    first, second = run(folder, tmp_path / "a.csv", batch_size=7), run(folder, tmp_path / "b.csv")
+def test_the_batch_size_does_not_matter(folder, tmp_path, monkeypatch):
+    second = run(folder, tmp_path / "b.csv")
+    monkeypatch.setattr(predict_module, "BATCH", 7)
+    first = run(folder, tmp_path / "a.csv")
     for a, b in zip(first, second, strict=True):
         assert a["sample"] == b["sample"]
         assert float(a["yaw_pred"]) == pytest.approx(float(b["yaw_pred"]), abs=2e-6)
@@ -82,7 +87,7 @@ def test_same_arguments_same_bytes(folder, tmp_path):
 
 
 def test_no_fold_means_every_subject(folder, tmp_path):
-    rows = run(folder, tmp_path / "p.csv", {**BLOCK, "fold": None})
+    rows = run(folder, tmp_path / "p.csv", EVERYBODY)
     assert [int(row["sample"]) for row in rows] == list(range(320))
 
 
@@ -96,7 +101,7 @@ def test_no_fold_means_every_subject(folder, tmp_path):
 def test_a_store_of_another_patch_is_refused(folder, tmp_path, patch, match):
     other = write_toy_store(tmp_path / "other.h5", 4, patch)
     with pytest.raises(UserError, match=r"other\.h5: " + match):
-        predict({**BLOCK, "fold": None}, folder / "model.safetensors", other, folder / "toy.csv", tmp_path / "p.csv")
+        predict(EVERYBODY, folder / "model.safetensors", other, folder / "toy.csv", tmp_path / "p.csv")
     assert not (tmp_path / "p.csv").exists()
 
 
@@ -126,7 +131,7 @@ def test_mean_gaze_counts_subjects_the_same(folder):
 @pytest.mark.parametrize(("own", "count"), [(True, 80), (False, 320)])
 def test_predict_mean(folder, tmp_path, own, count):
     out = tmp_path / "mean.csv"
-    predict_mean({"fold": 0, "own": own}, folder / "toy.h5", folder / "toy.csv", folder / "toy.h5", out)
+    predict_mean(MeanSettings(fold=0, own=own), folder / "toy.h5", folder / "toy.csv", folder / "toy.h5", out)
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == count
@@ -140,6 +145,7 @@ def test_predict_mean(folder, tmp_path, own, count):
 # ---- gaze points
 
 POINT_SPEC = {"arch": "resnet18", "width": 0.125, "input": [4, 24, 32]}
+POINTS = SETTINGS.model_copy(update={"model": POINT_SPEC})
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +162,7 @@ def points(tmp_path_factory):
 def test_points_are_written_in_pixels(points, tmp_path):
     from gazepipe.models.weights import load_weights
 
-    rows = run(points, tmp_path / "p.csv")
+    rows = run(points, tmp_path / "p.csv", POINTS)
     store = open_store(points / "toy.h5")
     assert tuple(rows[0]) == COLUMNS["px"]
     model, _ = load_weights(points / "model.safetensors")
@@ -173,14 +179,14 @@ def test_weights_of_angles_are_refused_for_points(points, tmp_path):
     angles = tmp_path / "angles.safetensors"
     save_weights(angles, build(POINT_SPEC), POINT_SPEC, {"mean": 0.5, "std": 0.5, "patch": POINT_PATCH})
     with pytest.raises(UserError, match=r"angles\.safetensors: predicts rad, the data set is in px"):
-        predict(BLOCK, angles, points / "toy.h5", points / "toy.csv", tmp_path / "p.csv")
+        predict(POINTS, angles, points / "toy.h5", points / "toy.csv", tmp_path / "p.csv")
 
 
-def test_the_network_may_have_other_options_than_the_block_but_no_other_width(points, tmp_path):
-    block = {**BLOCK, "model": {**POINT_SPEC, "options": {}}}
-    assert run(points, tmp_path / "p.csv", block) == run(points, tmp_path / "q.csv")
+def test_the_network_may_have_other_options_than_the_settings_but_no_other_width(points, tmp_path):
+    other = POINTS.model_copy(update={"model": {**POINT_SPEC, "options": {}}})
+    assert run(points, tmp_path / "p.csv", other) == run(points, tmp_path / "q.csv", POINTS)
     with pytest.raises(UserError, match="holds the model resnet18 of width"):
-        run(points, tmp_path / "r.csv", {**BLOCK, "model": {**POINT_SPEC, "width": 0.25}})
+        run(points, tmp_path / "r.csv", POINTS.model_copy(update={"model": {**POINT_SPEC, "width": 0.25}}))
 
 
 def test_the_mean_point_counts_subjects_the_same(points, tmp_path):
@@ -188,7 +194,7 @@ def test_the_mean_point_counts_subjects_the_same(points, tmp_path):
     means = [store.target[store.subject == name].astype(float).mean(axis=0) for name in ("s3", "s4")]
     np.testing.assert_allclose(mean_gaze(store, {"s3", "s4"}), np.mean(means, axis=0))
     out = tmp_path / "mean.csv"
-    predict_mean({"fold": 0, "own": True}, points / "toy.h5", points / "toy.csv", points / "toy.h5", out)
+    predict_mean(MeanSettings(fold=0, own=True), points / "toy.h5", points / "toy.csv", points / "toy.h5", out)
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     expected = mean_gaze(store, {"s3", "s4", "s5", "s6", "s7"})
@@ -198,5 +204,9 @@ def test_the_mean_point_counts_subjects_the_same(points, tmp_path):
 def test_a_mean_of_another_unit_is_refused(points, folder, tmp_path):
     with pytest.raises(UserError, match=r"toy\.h5: is in px, .*toy\.h5 in rad; compare data sets of one task"):
         predict_mean(
-            {"fold": 0, "own": False}, folder / "toy.h5", folder / "toy.csv", points / "toy.h5", tmp_path / "m.csv"
+            MeanSettings(fold=0, own=False),
+            folder / "toy.h5",
+            folder / "toy.csv",
+            points / "toy.h5",
+            tmp_path / "m.csv",
         )

@@ -12,53 +12,43 @@ from gazepipe.common.files import PARTIAL, atomic, read_json, sha256, write_json
 from gazepipe.datasets.fetch.archive import extract
 from gazepipe.datasets.fetch.download import Patience, alone, download
 from gazepipe.datasets.fetch.inventory import inventory
-from gazepipe.datasets.settings import FetchSettings
+from gazepipe.datasets.settings import Archive, Drawn, FetchSettings, Url
 from gazepipe.errors import UserError
 
 DRAWN, UNPACKED = ".drawn.json", ".unpacked.json"  # mark the folders that gazepipe filled and may empty
 
 
-def fetch(settings: FetchSettings, receipt: Path, workers: int = 1) -> None:
-    """get a data set in its native layout: draw it, load it, or look at what is there"""
-    block = settings.model_dump(exclude_none=True)
-    block["consent"] = block["source"].pop("consent")
-    bring(block, receipt, workers)
+def fetch(settings: FetchSettings, receipt: Path, workers: int = 1, patience: Patience | None = None) -> None:
+    """get a data set in its native layout: draw it, load it, or look at what is there
 
-
-def bring(block: dict, receipt: Path, workers: int, patience: Patience | None = None) -> None:
-    """Bring a data set to `block["folder"]`: draw it, load it, unpack it; or look at a folder, which is only read.
-
-    `block` is {"layout", "subjects", "folder", "source"}; "options" for the layout's reader, where it has any; for the
-    source `url` also "consent", "downloads", the folder that archives are loaded to, and "checksums", the file of those
-    first seen. `source` is {"drawn": {...}}, {"url": {...}} (keys of `datasets.settings.Url`) or {"path": folder or
-    archive}.
-    Writes the receipt {"folder", "layout", "source", "files", "bytes", "checksum"} last. Raises UserError
-    where consent is missing, a download fails or is not the file expected, an archive is unsafe or holds another data
-    set, or a folder is missing or empty.
+    A data set that is drawn or unpacked here lies in `settings.folder`; a folder that is somebody else's is only read.
+    Writes the receipt {"folder", "layout", "source", "files", "bytes", "checksum"} last. `workers`: processes that
+    draw. Raises UserError where consent is missing, a download fails or is not the file expected, an archive is unsafe
+    or holds another data set, or a folder is missing or empty.
     """
-    source = block["source"]
-    if "drawn" in source:
-        folder = Path(block["folder"])
-        _draw(block, folder, workers)
-    elif "url" in source:
-        folder = _load(block, patience)
+    if settings.source.drawn is not None:
+        folder = Path(settings.folder)
+        _draw(settings, settings.source.drawn, folder, workers)
+    elif settings.source.url is not None:
+        folder = _load(settings, settings.source.url, patience)
     else:
-        folder = _from_path(block)
-    write_json(receipt, {"folder": str(folder), "layout": block["layout"], "source": source, **inventory(folder)})
+        folder = _from_path(settings, Path(settings.source.path or "").expanduser())
+    source = settings.source.model_dump(exclude_none=True, exclude={"consent"})
+    write_json(receipt, {"folder": str(folder), "layout": settings.layout, "source": source, **inventory(folder)})
 
 
 # ---- drawn
 
 
-def _draw(block: dict, folder: Path, workers: int) -> None:
+def _draw(settings: FetchSettings, drawn: Drawn, folder: Path, workers: int) -> None:
     """Draw into `folder`, which is emptied first where it was drawn under other settings or by another renderer."""
     from gazepipe.drawn.draw import draw
 
-    settings = {"layout": block["layout"], "subjects": block["subjects"], **block["source"]["drawn"]}
+    block = {"layout": settings.layout, "subjects": settings.subjects, **drawn.model_dump(exclude_none=True)}
     marker = folder / DRAWN
     from gazepipe.provenance.fingerprint import digest, source_fingerprint
 
-    stamp = digest([settings, source_fingerprint(("gazepipe.drawn.draw",))])
+    stamp = digest([block, source_fingerprint(("gazepipe.drawn.draw",))])
     _refuse_foreign(folder)
     if folder.exists() and not (marker.exists() and marker.read_text() == stamp):
         shutil.rmtree(folder)
@@ -67,7 +57,7 @@ def _draw(block: dict, folder: Path, workers: int) -> None:
     # Of subjects half drawn when a process was killed: they must not be counted.
     for leftover in list(folder.rglob(f"{PARTIAL}*")):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    draw(settings, folder, workers)
+    draw(block, folder, workers)
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -82,57 +72,55 @@ def _refuse_foreign(folder: Path) -> None:
 # ---- path
 
 
-def _from_path(block: dict) -> Path:
-    path = Path(block["source"]["path"]).expanduser()
+def _from_path(settings: FetchSettings, path: Path) -> Path:
     if path.is_dir():
-        _look(path, block)
+        _look(path, settings)
         return path
     if not path.is_file():
         raise UserError(f"{path}: no such folder or archive; mend datasets.*.source.path")
-    folder = Path(block["folder"])
+    folder = Path(settings.folder)
     with alone(folder.with_name(f".{folder.name}.lock")):
-        return _unpack(block, [(path, "")], [sha256(path)])
+        return _unpack(settings, [(path, "")], [sha256(path)])
 
 
 # ---- url
 
 
-def _load(block: dict, patience: Patience | None) -> Path:
+def _load(settings: FetchSettings, source: Url, patience: Patience | None) -> Path:
     """Load, verify and unpack the archives of a `url` source; what is there already is only verified."""
-    folder, source = Path(block["folder"]), block["source"]["url"]
-    _require_consent(folder.name, source, block["consent"])
-    known = Path(block["checksums"])
+    folder = Path(settings.folder)
+    _require_consent(folder.name, source, settings.source.consent)
+    known, archives = Path(settings.checksums), source.archives
     with alone(folder.with_name(f".{folder.name}.lock")):
-        archives = [{"folder": "", **archive} for archive in source["archives"]]
-        seen = [archive.get("sha256") or _first_seen(known, archive["url"]) for archive in archives]
-        if _unpacked_before(folder, [archive["folder"] for archive in archives], seen):
+        seen = [archive.sha256 or _first_seen(known, archive.url) for archive in archives]
+        if _unpacked_before(folder, [archive.folder or "" for archive in archives], seen):
             return folder
-        paths = [_download(archive, Path(block["downloads"]), known, patience) for archive in archives]
-        members = [(path, archive["folder"]) for (path, _), archive in zip(paths, archives, strict=True)]
-        _unpack(block, members, [found for _, found in paths])
-        # Only now: a checksum is worth recording where the archive was sound and the right one.
+        paths = [_download(archive, Path(settings.downloads), known, patience) for archive in archives]
+        members = [(path, archive.folder or "") for (path, _), archive in zip(paths, archives, strict=True)]
+        _unpack(settings, members, [found for _, found in paths])
+        # Only now: a checksum is worth keeping where the archive was sound and the right one.
         for archive, (path, found) in zip(archives, paths, strict=True):
-            if "sha256" not in archive:
-                _record(known, path.parent, archive["url"], found, path.stat().st_size)
+            if archive.sha256 is None:
+                _remember(known, path.parent, archive.url, found, path.stat().st_size)
         return folder
 
 
-def _require_consent(dataset: str, source: dict, consent: bool) -> None:
-    if source.get("consent_required") and not consent:
+def _require_consent(dataset: str, source: Url, consent: bool) -> None:
+    if source.consent_required and not consent:
         raise UserError(
-            f"{dataset}: its licence needs your consent: {source['licence']}; read the terms at {source['terms']} and, "
+            f"{dataset}: its licence needs your consent: {source.licence}; read the terms at {source.terms} and, "
             f"if you agree, add this line to datasets.{dataset}.source in the configuration: consent: true"
         )
 
 
-def _download(archive: dict, downloads: Path, known: Path, patience: Patience | None) -> tuple[Path, str]:
+def _download(archive: Archive, downloads: Path, known: Path, patience: Patience | None) -> tuple[Path, str]:
     """(path, SHA-256) of one archive, loaded and compared with the configuration, or with the `known` checksums."""
-    url = archive["url"]
-    expected, told_by = archive.get("sha256"), "the configuration"
+    url = archive.url
+    expected, told_by = archive.sha256, "the configuration"
     if expected is None:
         expected, told_by = _first_seen(known, url), str(known)
     target = downloads / _file_name(url)
-    found = download(url, target, archive.get("size"), expected, patience)
+    found = download(url, target, archive.size, expected, patience)
     if expected is not None and found != expected.lower():
         mend = "correct sha256" if told_by == "the configuration" else f"remove the entry of {url}"
         raise UserError(
@@ -166,7 +154,7 @@ def _read_known(known: Path) -> dict:
     return entries
 
 
-def _record(known: Path, downloads: Path, url: str, found: str, size: int) -> None:
+def _remember(known: Path, downloads: Path, url: str, found: str, size: int) -> None:
     with alone(downloads / f"{known.name}.lock"):
         entries = _read_known(known)
         if url not in entries:
@@ -176,9 +164,9 @@ def _record(known: Path, downloads: Path, url: str, found: str, size: int) -> No
 # ---- archives
 
 
-def _unpack(block: dict, archives: Sequence[tuple[Path, str]], checksums: list[str]) -> Path:
+def _unpack(settings: FetchSettings, archives: Sequence[tuple[Path, str]], checksums: list[str]) -> Path:
     """Unpack (archive, subfolder) pairs into the data set's folder, whole or not at all."""
-    folder = Path(block["folder"])
+    folder = Path(settings.folder)
     subfolders = [subfolder for _, subfolder in archives]
     if _unpacked_before(folder, subfolders, checksums):
         return folder
@@ -188,7 +176,7 @@ def _unpack(block: dict, archives: Sequence[tuple[Path, str]], checksums: list[s
         for path, subfolder in archives:
             extract(path, partial / subfolder)
         try:
-            _look(partial, block)
+            _look(partial, settings)
         except UserError as error:
             names = " and ".join(str(path) for path, _ in archives)
             raise UserError(f"{names}: is not the data set expected: {_without(error, partial)}") from None
@@ -196,11 +184,11 @@ def _unpack(block: dict, archives: Sequence[tuple[Path, str]], checksums: list[s
     return folder
 
 
-def _look(folder: Path, block: dict) -> None:
+def _look(folder: Path, settings: FetchSettings) -> None:
     """Let the layout's reader list its subjects; it raises UserError where it finds none."""
     from gazepipe.datasets.prepare import LAYOUTS
 
-    LAYOUTS[block["layout"]].subjects(folder, **block.get("options", {}))
+    LAYOUTS[settings.layout].subjects(folder, **settings.options)
 
 
 def _without(error: UserError, folder: Path) -> str:

@@ -8,7 +8,7 @@ from native_layouts import write_xgaze
 
 from gazepipe.datasets.images import gray
 from gazepipe.datasets.layouts import ethxgaze
-from gazepipe.datasets.prepare import expected_subjects, merge, prepare_part
+from gazepipe.datasets.prepare import expected_subjects, merge, write_part
 from gazepipe.datasets.store import open_store
 from gazepipe.drawn.draw import draw
 from gazepipe.drawn.layouts import ethxgaze as drawer
@@ -36,7 +36,7 @@ def test_drawn_faces_reach_the_store(drawn, tmp_path, patch):
     names = expected_subjects(drawn, "ethxgaze", 2, {})
     parts = [tmp_path / "0.h5", tmp_path / "1.h5"]
     for part, path in enumerate(parts):
-        prepare_part(drawn, "ethxgaze", patch, names, part, 2, path)
+        write_part(drawn, "ethxgaze", patch, names, part, 2, path)
     merge(parts, tmp_path / "store.h5", tmp_path / "rejected.csv", {"dataset": "x"}, 0.0)
     store = open_store(tmp_path / "store.h5")
     assert store.image.shape == (16, 1, patch["height"], patch["width"])

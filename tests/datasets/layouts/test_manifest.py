@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from gazepipe.config import load as config
 from gazepipe.datasets.images import UnusableImage, read_picture
 from gazepipe.datasets.layouts import manifest
-from gazepipe.datasets.prepare import expected_subjects, merge, prepare_part
+from gazepipe.datasets.prepare import expected_subjects, merge, write_part
 from gazepipe.datasets.store import open_store
 from gazepipe.drawn.draw import draw
 from gazepipe.drawn.face import laptop
@@ -84,7 +84,7 @@ HEADS = ("found", "given")
 def test_native_to_store(drawn, tmp_path):
     options = {"manifest": face("screen")}
     names = expected_subjects(drawn, "manifest", 2, options)
-    prepare_part(drawn, "manifest", EYES, names, 0, 1, tmp_path / "part.h5", options)
+    write_part(drawn, "manifest", EYES, names, 0, 1, tmp_path / "part.h5", options)
     merge([tmp_path / "part.h5"], tmp_path / "s.h5", tmp_path / "r.csv", {"dataset": "own"}, 0.0)
     store = open_store(tmp_path / "s.h5")
     assert store.image.shape == (20, 1, 36, 112)

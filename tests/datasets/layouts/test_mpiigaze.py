@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from eye_model import PUPIL_TOLERANCE_MM, apparent_pupil, close_up, darkest_blob, turned_axis
-from native_layouts import arrays, day, write_eyes, write_npz
+from native_layouts import arrays, day, labels, views, write_eyes, write_mat, write_npz
 from scipy.spatial.transform import Rotation
 
 from gazepipe.datasets.layouts import mpiigaze, mpiigaze_npz
-from gazepipe.datasets.prepare import expected_subjects, merge, prepare_part
+from gazepipe.datasets.prepare import expected_subjects, merge, write_part
+from gazepipe.datasets.settings import Split
 from gazepipe.datasets.splits import make_split
 from gazepipe.datasets.store import open_store
 from gazepipe.drawn.draw import draw
@@ -32,7 +33,7 @@ def drawn(tmp_path_factory):
 
 def build(folder, out, layout="mpiigaze", count=2, by_day=False):
     names = expected_subjects(folder, layout, count, {})
-    prepare_part(folder, layout, EYE, names, 0, 1, out / "part.h5")
+    write_part(folder, layout, EYE, names, 0, 1, out / "part.h5")
     merge([out / "part.h5"], out / "store.h5", out / "rejected.csv", {"dataset": "x"}, 0.0, by_day=by_day)
     return open_store(out / "store.h5")
 
@@ -123,17 +124,15 @@ def test_folds_by_day_share_no_day(drawn, tmp_path):
     store = build(drawn, tmp_path, by_day=True)
     assert sorted(set(store.subject)) == ["p00/day01", "p00/day02", "p01/day01", "p01/day02"]
     assert np.char.startswith(store.frame, [f"{name.split('/')[1]}/" for name in store.subject]).all()
-    split = make_split(set(store.subject), {"protocol": "k-fold", "folds": 2, "validation": 0.4, "seed": 0})
+    split = make_split(set(store.subject), Split(protocol="k-fold", folds=2, validation=0.4, seed=0))
     for _, rows in split.groupby("fold"):
         assert len(rows) == len(set(rows["subject"])) == 4
 
 
 def test_folds_by_day_need_frames_that_name_one(tmp_path):
-    from test_ethxgaze import FACE
-    from test_prepare import labels, views, write_mat
-
     write_mat(tmp_path / "raw" / "p00.mat", views(3), labels(3))
-    prepare_part(tmp_path / "raw", "mpiifacegaze", FACE, ["p00"], 0, 1, tmp_path / "part.h5")
+    face = {"kind": "face", "height": 64, "width": 64}
+    write_part(tmp_path / "raw", "mpiifacegaze", face, ["p00"], 0, 1, tmp_path / "part.h5")
     with pytest.raises(UserError, match="frame 0000 names no day"):
         merge([tmp_path / "part.h5"], tmp_path / "s.h5", tmp_path / "r.csv", {"dataset": "x"}, 0.0, by_day=True)
     assert not (tmp_path / "s.h5").exists()

@@ -7,6 +7,7 @@ from native_layouts import write_recording
 
 from gazepipe.datasets import overview, prepare
 from gazepipe.datasets.layouts import near_eye
+from gazepipe.datasets.settings import SheetSettings
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
 
@@ -116,15 +117,15 @@ def test_the_store_and_the_sheet(raw, tmp_path):
     names = prepare.expected_subjects(raw, "near-eye", 3, {"gamma": 1.0})
     parts = [tmp_path / f"{part}.h5" for part in range(2)]
     for part, path in enumerate(parts):
-        prepare.prepare_part(raw, "near-eye", PATCH, names, part, 2, path, {"gamma": 1.0})
+        prepare.write_part(raw, "near-eye", PATCH, names, part, 2, path, {"gamma": 1.0})
     prepare.merge(parts, tmp_path / "s.h5", tmp_path / "r.csv", {"dataset": "near"}, 0.0)
     store = open_store(tmp_path / "s.h5")
     assert store.image.shape == (36, 4, 24, 30)
     assert store.attrs["units"] == "px"
     assert store.attrs["task"] == "gaze point"
     assert list(store.attrs["target_scale"]) == [64, 64]
-    block = {"dataset": "near", "layout": "near-eye", "options": {"gamma": 1.0}}
-    overview.write_overview(block, raw, tmp_path / "s.h5", tmp_path / "s.png")
+    sheet = SheetSettings(dataset="near", layout="near-eye", options={"gamma": 1.0})
+    overview.write_overview(sheet, raw, tmp_path / "s.h5", tmp_path / "s.png")
     assert cv2.imread(str(tmp_path / "s.png")).shape[1] > 1000
 
 
