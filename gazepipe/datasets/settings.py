@@ -47,7 +47,7 @@ class Archive(Block):
     """One archive of a data set: its address, size in bytes and SHA-256 where they are published, and the subfolder
     of the data set's folder that it is unpacked into."""
 
-    # No user name in it: addresses go into lock file and log. A password belongs into ~/.netrc.
+    # No user name in it: addresses go into data-checksums.json and the log. A password belongs into ~/.netrc.
     url: Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s#]*)?$")]
     size: Count | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
