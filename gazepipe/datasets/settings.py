@@ -42,7 +42,7 @@ class Drawn(Settings):
 class Archive(Settings):
     """One archive of a data set."""
 
-    # No user name in it: addresses go into lock file and log. A password belongs into ~/.netrc.
+    # No user name in it: addresses go into data-checksums.json and the log. A password belongs into ~/.netrc.
     url: Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s#]*)?$")]
     """Address, http or https, without a user name; a password belongs in ~/.netrc."""
     size: Count | None = None
