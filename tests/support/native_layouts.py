@@ -154,7 +154,7 @@ def write_manifest(folder, rows, header="image,subject,pitch,yaw", name="labels.
 
 
 def patches(folder, count=4, size=(60, 36)):
-    """Random gray patches 0.png ... and their rows: all of anna, pitch 0.1 and yaw -0.1 rad more from one to the next."""
+    """Random gray patches 0.png ... and their rows: all of anna, pitch and yaw change by 0.1 rad a row."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for number in range(count):
