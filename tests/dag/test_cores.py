@@ -14,7 +14,7 @@ from gazepipe.errors import UserError
 HOLDER = """
 import sys, time
 from pathlib import Path
-from gazepipe import slots
+from gazepipe.dag import cores as slots
 folder, log = Path(sys.argv[1]), Path(sys.argv[4])
 count, total, seconds = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[5])
 with slots.hold(count, folder, total) as held:
@@ -89,7 +89,7 @@ def test_available_cores_respects_affinity():
 GPU_HOLDER = """
 import os, sys, time
 from pathlib import Path
-from gazepipe import slots
+from gazepipe.dag import cores as slots
 folder, log, count, seconds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 before = os.environ.get("CUDA_VISIBLE_DEVICES")
 with slots.hold_gpus(count, folder) as held:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from eye_model import PUPIL_TOLERANCE_MM, apparent_pupil, close_up, darkest_blob, turned_axis
-from native_layouts import arrays, day, write_eyes, write_npz
+from native_layouts import arrays, day, labels, views, write_eyes, write_mat, write_npz
 from scipy.spatial.transform import Rotation
 
 from gazepipe.datasets.layouts import mpiigaze, mpiigaze_npz
@@ -129,11 +129,9 @@ def test_folds_by_day_share_no_day(drawn, tmp_path):
 
 
 def test_folds_by_day_need_frames_that_name_one(tmp_path):
-    from test_ethxgaze import FACE
-    from test_prepare import labels, views, write_mat
-
+    face = {"kind": "face", "height": 96, "width": 96}
     write_mat(tmp_path / "raw" / "p00.mat", views(3), labels(3))
-    prepare_part(tmp_path / "raw", "mpiifacegaze", FACE, ["p00"], 0, 1, tmp_path / "part.h5")
+    prepare_part(tmp_path / "raw", "mpiifacegaze", face, ["p00"], 0, 1, tmp_path / "part.h5")
     with pytest.raises(UserError, match="frame 0000 names no day"):
         merge([tmp_path / "part.h5"], tmp_path / "s.h5", tmp_path / "r.csv", {"dataset": "x"}, 0.0, by_day=True)
     assert not (tmp_path / "s.h5").exists()
