@@ -28,6 +28,7 @@ def straight_mesh(image):
 
 
 def write_pictures(folder, subjects, names=("0P_0V_0H", "0P_10V_-5H", "-15P_-10V_15H")):
+    """Columbia Gaze: a folder a subject, JPEGs of 648 x 432 px whose names tell the angles; returns the folder."""
     rng = np.random.default_rng(0)
     for subject in subjects:
         (folder / subject).mkdir(parents=True)
@@ -38,6 +39,7 @@ def write_pictures(folder, subjects, names=("0P_0V_0H", "0P_10V_-5H", "-15P_-10V
 
 
 def write_mat(path, images, labels):
+    """MPIIFaceGaze: one subject's file with images [n, 3, S, S] and labels [n, 16]."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file["Data/data"] = images
@@ -45,16 +47,19 @@ def write_mat(path, images, labels):
 
 
 def views(count, size=112, seed=0):
+    """Smooth random views u8 [count, 3, size, size], as MPIIFaceGaze has them."""
     rng = np.random.default_rng(seed)
     smooth = [cv2.resize(rng.integers(0, 256, (9, 9, 3), np.uint8), (size, size)) for _ in range(count)]
     return np.stack(smooth).transpose(0, 3, 1, 2)
 
 
 def labels(count, seed=0):
+    """Random labels f32 [count, 16] in radians, as MPIIFaceGaze has them."""
     return np.random.default_rng(seed).uniform(-0.5, 0.5, (count, 16)).astype(np.float32)
 
 
 def write_xgaze(path, **change):
+    """ETH-XGaze: one subject's file of six rows; `change` replaces a column, None leaves it out. Returns the path."""
     rng = np.random.default_rng(0)
     table = {
         "face_patch": rng.integers(0, 256, (6, 32, 32, 3), np.uint8),
@@ -72,6 +77,7 @@ def write_xgaze(path, **change):
 
 
 def day(count=3, seed=0, **change):
+    """MPIIGaze: what one day's .mat holds, `count` pictures of both eyes; `change` replaces entries of the left eye."""
     rng = np.random.default_rng(seed)
     side = lambda: {  # noqa: E731
         "image": rng.integers(0, 256, (count, 36, 60), np.uint8),
@@ -87,6 +93,7 @@ def day(count=3, seed=0, **change):
 def write_eyes(
     folder, content=None, lines=("day01/0001.jpg left", "day01/0001.jpg right", "day01/0003.jpg left"), name="p00"
 ):
+    """MPIIGaze: a subject with one day, and the list of the eyes to evaluate; returns the day's path."""
     place = folder / "Data" / "Normalized" / name
     place.mkdir(parents=True, exist_ok=True)
     savemat(place / "day01.mat", day() if content is None else content, do_compression=True)
@@ -97,6 +104,7 @@ def write_eyes(
 
 
 def arrays(**change):
+    """MPIIGaze of one subject: four eyes as arrays; `change` replaces one, None leaves it out."""
     rng = np.random.default_rng(0)
     table = {
         "image": rng.integers(0, 256, (4, 36, 60), np.uint8),
@@ -108,6 +116,7 @@ def arrays(**change):
 
 
 def write_npz(folder, **change):
+    """MPIIGaze of one subject: eyes.npz in the folder, which is returned."""
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "eyes.npz", **arrays(**change))
     return folder
@@ -139,11 +148,13 @@ def manifest_block(**keys):
 
 
 def write_manifest(folder, rows, header="image,subject,pitch,yaw", name="labels.csv"):
+    """One's own images: the table, a row a string."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("\n".join([header, *rows]) + "\n")
 
 
 def patches(folder, count=4, size=(60, 36)):
+    """Random gray patches 0.png ... and their rows: all of anna, pitch and yaw change by 0.1 rad a row."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for number in range(count):

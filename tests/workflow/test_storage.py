@@ -17,11 +17,12 @@ pytestmark = pytest.mark.workflow
 SMALL = """
 run: ""
 benchmark:
-  datasets: [columbia-drawn]
+  datasets: [mpiifacegaze-drawn]
   models: [resnet18]
   methods: [base, kd]
-  folds: {columbia-drawn: [1]}
-datasets: {columbia-drawn: {subjects: 4, parts: 2, source: {drawn: {scale: 0.125}}}}
+  folds: {mpiifacegaze-drawn: [0]}
+datasets:
+  mpiifacegaze-drawn: {subjects: 3, parts: 2, source: {drawn: {images: 6, size: 128}}, training: {epochs: 1}}
 models: {resnet18: {width: 0.0625}}
 training: {epochs: 1}
 profiling: {batches: [1], seconds: 0.05}
@@ -100,8 +101,8 @@ def test_the_bucket_holds_what_a_run_here_leaves_in_results(here, away, bucket):
 
 
 def test_raw_data_and_records_stay_here(away):
-    assert (away / "data/raw/columbia-drawn.json").is_file()
-    assert len(list((away / "data/raw/columbia-drawn").glob("*/*.jpg"))) == 4 * 5 * 21
+    assert (away / "data/raw/mpiifacegaze-drawn.json").is_file()
+    assert len(list((away / "data/raw/mpiifacegaze-drawn").glob("p0*.mat"))) == 3
     kept = {path.relative_to(away / "results").parts[0] for path in (away / "results").rglob("*") if path.is_file()}
     assert kept == {".lock", ".records", ".stages"}
     copies = [
@@ -111,7 +112,7 @@ def test_raw_data_and_records_stay_here(away):
 
 
 def test_a_second_run_executes_nothing(away, bucket):
-    (away / "data/raw/columbia-drawn.json").touch()
+    (away / "data/raw/mpiifacegaze-drawn.json").touch()
     done = bucket.run(away)
     assert done.returncode == 0, done.stderr
     assert "Nothing to be done" in done.stdout + done.stderr
@@ -122,9 +123,9 @@ def test_another_machine_sees_the_results(repository, away, bucket, tmp_path):
 
 
 def test_a_changed_key_runs_again_what_stands_on_it(away, bucket):
-    edit(away / "tiny.yaml", "training: {epochs: 1}", "training: {epochs: 1}\nmethods: {kd: {kd: {response: 2.0}}}")
+    edit(away / "tiny.yaml", "profiling:", "methods: {kd: {kd: {response: 2.0}}}\nprofiling:")
     assert bucket.would_run(away) == {"train": 1, "predict": 1, "tables": 1}
-    edit(away / "tiny.yaml", "\nmethods: {kd: {kd: {response: 2.0}}}", "")
+    edit(away / "tiny.yaml", "methods: {kd: {kd: {response: 2.0}}}\n", "")
     before = bucket.files()
     edit(away / "tiny.yaml", "resamples: 1000", "resamples: 1001")
     why = gazepipe(away, "why", "results/tables.md", "--configfile", "tiny.yaml").stdout

@@ -21,7 +21,7 @@ benchmark:
   methods: [base, kd, kd_prune]
   folds: {columbia-drawn: [1], mpiifacegaze-drawn: [0]}
 datasets:
-  columbia-drawn: {subjects: 5, parts: 2, source: {drawn: {scale: 0.125}}}
+  columbia-drawn: {subjects: 5, parts: 2, source: {drawn: {scale: 0.06}}}
   mpiifacegaze-drawn: {subjects: 3, parts: 1, source: {drawn: {images: 6, size: 128}}, training: {epochs: 1}}
 models: {resnet18: {width: 0.0625}}
 training: {epochs: 1}
@@ -132,7 +132,7 @@ def test_every_result_has_its_checksum(finished):
     [
         ("tiny.yaml", "statistics: {resamples: 1000}", "statistics: {resamples: 1001}"),
         ("tiny.yaml", "training: {epochs: 1}\nmethods", "training: {epochs: 2}\nmethods"),
-        ("tiny.yaml", "scale: 0.125", "scale: 0.25"),
+        ("tiny.yaml", "scale: 0.06", "scale: 0.08"),
         ("gazepipe/methods/rebirth.py", "\n\n\ndef ", "\n\n\nANOTHER = 1\n\n\ndef "),
         ("gazepipe/training/losses.py", "\n\n\ndef ", "\n\n\n# a comment\ndef "),
     ],
