@@ -18,8 +18,9 @@ tables: $(READY)
 smoke: $(READY)
 	snakemake --cores $(CORES) --configfile config/smoke.yaml -- results/smoke/tables.md
 
+# A file's tests go to one process, so that what they share is made once; the order is that of tests/conftest.py.
 test: $(READY)
-	pytest
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	ruff check .

@@ -16,7 +16,7 @@ import cv2
 import h5py
 import numpy as np
 
-from gazepipe.dag.cores import available_cores
+from gazepipe.common.machine import available_cores
 from gazepipe.datasets.images import read_jpeg
 from gazepipe.datasets.layouts import columbia
 from gazepipe.datasets.store import open_store

@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from gazepipe.common.machine import machine
 from gazepipe.config import load as configuration
 from gazepipe.dag import paths
 from gazepipe.dag.plan import Plan
-from gazepipe.provenance.fingerprint import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OUT = REPOSITORY / "docs/results/start-up.md"

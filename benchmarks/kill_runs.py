@@ -30,10 +30,10 @@ from same_results import differences, files_of, is_timed
 from tabulate import tabulate
 
 from gazepipe.common.files import write_text
+from gazepipe.common.machine import machine
 from gazepipe.config import load as configuration
 from gazepipe.dag import paths
 from gazepipe.dag.plan import Plan
-from gazepipe.provenance.fingerprint import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "envs", "config", "config.yaml")
@@ -320,7 +320,7 @@ def summary(
         "",
         *(line for claim, cases in found.items() for line in _told(claim, cases)),
         f"- Compared: {len(files)} files, {size / 1e6:.1f} MB. {timed} of them hold times, and compared without them"
-        " (`benchmarks/same_results.py`): run.json, profiles, tables of speed, the manifest.",
+        " (`benchmarks/same_results.py`): run.json, profiles, tables of speed, checksums.json.",
         f"- SIGKILL {', '.join(f'{targets[name]} times {words[name]}' for name in words)}; kinds of stages at work at a"
         f" kill: {hit}.",
         f"- {trainings[0]} trainings went on where they were, {trainings[1]} times in all.",

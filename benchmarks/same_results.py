@@ -2,7 +2,7 @@
 
 Left out whole: logs, Snakemake's time records, states of trainings that go on, locks, the cache of checksums. In part:
 the seconds, megabytes and resumes of run.json, the timings of profiles and of the tables that show them, and the
-checksums that the manifest gives for these files. All else of them is compared.
+checksums of these files in checksums.json. All else of them is compared.
 """
 
 import csv
@@ -55,7 +55,7 @@ def _reducer(name: str) -> Callable[[str], str] | None:
         return _profile
     if path.name.startswith("efficiency") and path.suffix == ".csv":
         return _efficiency
-    return {"tables.md": _page, "manifest.json": _manifest}.get(path.name)
+    return {"tables.md": _page, "checksums.json": _checksums}.get(path.name)
 
 
 def _run(text: str) -> str:
@@ -91,6 +91,6 @@ def _page(text: str) -> str:
     return "\n".join(lines)
 
 
-def _manifest(text: str) -> str:
+def _checksums(text: str) -> str:
     files = json.loads(text)["files"]
     return json.dumps({name: None if is_timed(name) else entry for name, entry in files.items()})

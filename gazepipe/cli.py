@@ -1,8 +1,8 @@
 """`gazepipe <stage>`, the same entry for a Snakemake rule and for a person, and the commands that only a person uses.
 
-The subcommands of stages are made from their declarations (`gazepipe.dag.stages`) and the signatures of their functions.
-Heavy stages wait for their core slots before they import anything large. What a user can cause ends as one line on
-stderr and exit status 2.
+The subcommands of stages are made from their declarations (`gazepipe.dag.stages`) and the signatures of their
+functions. Heavy stages wait for their core slots before they import anything large. What a user can cause ends as one
+line on stderr and exit status 2.
 """
 
 import argparse
@@ -23,11 +23,12 @@ from gazepipe.dag.stage import Stage
 from gazepipe.dag.stages import STAGES
 from gazepipe.errors import StorageError, UserError
 
-STAGE_OPTIONS = {
+TOLD = {
     "state": "file to keep what is needed to go on after a kill",
     "key": "key of the job: a state of another key is not used",
     "source": "fingerprint of the source, for the facts of the run",
 }
+"""What a function may be told beside its settings and files: by these options, or by the workflow in `--job`."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -92,10 +93,12 @@ def _add_stage(commands: Any, name: str, stage: Stage, asked: str) -> None:
     for file, kind in takes.files.items():
         count = "+" if kind == LIST else None
         sub.add_argument(f"--{file.replace('_', '-')}", type=Path, nargs=count, required=kind != OPTIONAL)
-    for option in STAGE_OPTIONS.keys() & takes.parameters.keys():
-        sub.add_argument(f"--{option}", type=Path if option == "state" else str, help=STAGE_OPTIONS[option])
+    for option in (each for each in TOLD if each in takes.parameters):
+        sub.add_argument(f"--{option}", type=Path if option == "state" else str, help=TOLD[option])
     if "workers" in takes.parameters:
         sub.add_argument("--workers", type=count, default=1, help="processes that draw")
+    if "elsewhere" in takes.parameters:
+        sub.add_argument("--elsewhere", action="store_true", help="results are kept elsewhere: only some are here")
 
 
 def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
@@ -104,10 +107,7 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
     settings = _typed(takes, args.settings)
     names = takes.parameters.keys() - {"settings"}
     given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
-    if job and stage.resumes:
-        given |= {"state": Path(job["state"]), "key": job["key"]}
-    if job and "source" in takes.parameters:
-        given["source"] = job["source"]
+    given |= {name: Path(value) if name == "state" else value for name, value in job.items() if name in names}
     processes, rank = stage.processes(settings), os.environ.get("RANK")
     if processes > 1 and rank is not None:
         takes.call(settings, **given)

@@ -1,12 +1,25 @@
+import importlib
+import inspect
 import json
 import subprocess
 import sys
+from typing import get_type_hints
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from gazepipe import cli
+from gazepipe.config.load import load_files
+from gazepipe.dag.plan import Plan
+from gazepipe.dag.signature import signature
+from gazepipe.dag.stages import STAGES
+
+FETCH = {
+    **{"layout": "columbia", "subjects": 1, "options": {}, "source": {"path": "no-such-folder"}},
+    **{"folder": "x", "downloads": "d", "checksums": "c.json"},
+}
+SHEET = {"dataset": "d", "layout": "columbia", "options": {}}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -38,29 +51,70 @@ def test_errors_prints_the_published_figure(shared_data, tmp_path):
     "arguments",
     [
         ("errors", "no-such-file.csv"),
-        ("split", "--block", "{}", "--store", "no-such-store.h5", "--out", "split.csv"),
-        ("fetch", "--block", "FETCH", "--out", "receipt.json"),
-        ("sheet", "--block", "{}", "--receipt", "no-receipt.json", "--store", "s.h5", "--out", "s.png"),
+        ("split", "--settings", '{"protocol": "columbia"}', "--store", "no-such-store.h5", "--split", "split.csv"),
+        ("fetch", "--settings", json.dumps(FETCH), "--receipt", "receipt.json"),
+        (
+            "sheet",
+            "--settings",
+            json.dumps(SHEET),
+            "--receipt",
+            "no-receipt.json",
+            "--store",
+            "s.h5",
+            "--sheet",
+            "s.png",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
-    block = {"layout": "columbia", "subjects": 1, "source": {"path": "no-such-folder"}, "folder": "x"}
-    done = run(*(json.dumps(block) if a == "FETCH" else a for a in arguments))
+    done = run(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(f"gazepipe {arguments[0]}: no-")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_block_that_is_no_json_is_refused(capsys):
+def test_settings_that_are_no_json_are_refused(capsys):
     with pytest.raises(SystemExit) as caught:
-        cli.main(["split", "--block", "{", "--store", "a", "--out", "b"])
+        cli.main(["split", "--settings", "{", "--store", "a", "--split", "b"])
     assert caught.value.code == 2
     assert "not JSON" in capsys.readouterr().err
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from gazepipe import cli; cli._parser(); print([m for m in sys.modules if m in "
+    code = "import sys; from gazepipe import cli; cli._parser([]); print([m for m in sys.modules if m in "
     code += "('torch', 'numpy', 'pandas', 'cv2', 'h5py', 'pydantic', 'matplotlib')])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_wrong_settings_are_one_line(capsys):
+    settings = {"protocol": "columbia", "validation": 2}
+    assert cli.main(["split", "--settings", json.dumps(settings), "--store", "a", "--split", "b"]) == 2
+    assert capsys.readouterr().err.startswith("gazepipe split: settings: validation: Input should be less than 1")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stages_function_takes_what_its_declaration_gives(name):
+    """Read from source, as the command line reads it, against the function that is imported."""
+    stage = STAGES[name]
+    takes = signature(stage.run)
+    module, function = stage.run.split(":")
+    found = inspect.signature(getattr(importlib.import_module(module), function))
+    assert next(iter(found.parameters)) == "settings"
+    assert set(takes.parameters) == set(found.parameters)
+    optional = {each for each, parameter in found.parameters.items() if parameter.default is not parameter.empty}
+    assert {file for file, kind in takes.files.items() if kind == "Path | None"} == optional & set(takes.files)
+    outputs = {"folder"} if stage.whole_folder else set(stage.outputs)
+    assert outputs <= set(found.parameters)
+    settings = get_type_hints(getattr(importlib.import_module(module), function))["settings"]
+    assert (settings.__module__, settings.__name__) == takes.settings_type
+
+
+def test_inputs_by_name_are_parameters_of_the_function(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    plan = Plan(load_files([]))
+    for job in plan.targets():
+        for each in {job, *plan.upstream(job)}:
+            stage = STAGES[each.stage]
+            assert set(plan.inputs(each)) - set(stage.besides) <= set(signature(stage.run).files)

@@ -15,7 +15,7 @@ from gazepipe.common.files import read_json
 from gazepipe.common.progress import track
 from gazepipe.config import select
 from gazepipe.config.schema import Config, Dataset
-from gazepipe.datasets.fetch.fetch import raw_folder
+from gazepipe.datasets.fetch.receipt import raw_folder
 from gazepipe.datasets.layouts.layout import Prepared
 from gazepipe.datasets.layouts.manifest import checked_rows
 from gazepipe.datasets.prepare import LAYOUTS, expected_subjects

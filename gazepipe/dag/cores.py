@@ -18,6 +18,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TextIO
 
+from gazepipe.common.machine import available_cores
 from gazepipe.errors import UserError
 
 POLL_SECONDS = 0.05
@@ -25,21 +26,7 @@ DISABLE = "GAZEPIPE_SLOTS"  # set to "off" where a scheduler already hands out c
 GPUS = "GAZEPIPE_GPUS"  # number of GPUs, in place of what is found
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SLURM_JOB = "SLURM_JOB_ID"
-SLURM_CORES = "SLURM_CPUS_ON_NODE"  # cores of this job or step; not every Slurm binds its jobs to them
 GPU_NAME = re.compile(r"\d+|(GPU|MIG)-.+")
-
-
-def available_cores() -> int:
-    """Cores that this process may use: CPU affinity, cut by the cgroup's quota and by what Slurm gave (at least 1)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
-    given = os.environ.get(SLURM_CORES, "")
-    return max(1, min(cores, int(given)) if given.isdecimal() else cores)
 
 
 def slot_folder() -> Path:

@@ -38,7 +38,7 @@ def sheet(plan: Plan, dataset: str) -> Files:
 
 
 def training(plan: Plan, dataset: str, **names: str) -> Files:
-    """Store and split; where a run has them, weights of parent, shape and teacher, and the width for a shrunk network."""
+    """Store and split; where a run has them, weights of parent, shape and teacher, and a shrunk network's width."""
     run = {"dataset": dataset, **names}
     files = data(plan, dataset)
     for link, other in runs.linked(plan.config, **run).items():

@@ -17,7 +17,6 @@ from gazepipe.config.schema import Config
 from gazepipe.dag.stage import WILDCARDS, File, Job, filled, matching, places
 from gazepipe.dag.stages import STAGES
 from gazepipe.errors import UserError
-from gazepipe.methods.settings import MODULES
 from gazepipe.models.registry import model_module
 from gazepipe.provenance import fingerprint
 
@@ -84,6 +83,15 @@ class Plan:
         """Fingerprint of the source that one job runs."""
         return self._fingerprint(self.modules(job))
 
+    def told(self, job: Job, elsewhere: bool) -> dict[str, str | bool]:
+        """What the command of a job is told of it: name, results folder, key, source, the file for its state, and
+        whether results are kept elsewhere."""
+        told = {"name": str(job), "root": self.root, "key": self.key(job), "source": self.source(job)}
+        state = (
+            {"state": f"{self.root}/.state/{'/'.join([job.stage, *job.names])}"} if STAGES[job.stage].resumes else {}
+        )
+        return {**told, **state, "elsewhere": elsewhere}
+
     # ---- patterns and other files of a stage: wildcards stand for themselves
 
     def patterns(self, stage: str) -> dict[str, str]:
@@ -126,8 +134,7 @@ class Plan:
 
     def kind_modules(self, method: str) -> tuple[str, ...]:
         """The modules of what a method does."""
-        node = self.config.methods[method]
-        return tuple(module for name, module in MODULES.items() if getattr(node, name) is not None)
+        return tuple(kind.code.partition(":")[0] for kind in self.config.methods[method].chosen.values())
 
     def targets(self) -> Iterator[Job]:
         """The jobs that somebody asks for by name: the tables, and every bundle that may be exported."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PAPER_INPUT = [1, 224, 224]
 DOWNLOADS = "data/downloads"
 """Archives as they were loaded, of all runs."""
-FIRST_SEEN = "data-lock.json"
+FIRST_SEEN = "data-checksums.json"
 """Checksums of archives whose publisher gives none, as first seen; to be committed."""
 
 

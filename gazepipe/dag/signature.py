@@ -46,7 +46,8 @@ def signature(run: str) -> Signature:
     """The signature of "module:function"."""
     module, _, name = run.partition(":")
     spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None, run
+    if spec is None or spec.origin is None:
+        raise LookupError(f"{run}: no such module")
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
     arguments = [*function.args.args, *function.args.kwonlyargs]

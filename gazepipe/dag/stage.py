@@ -68,10 +68,10 @@ class Stage:
     - `run`: the job's function; `settings(plan, **wildcards)`: its settings.
     - `outputs`: name -> pattern, whose places are the wildcards, `{results}` (the folder of the run's results) and
       `{raw}` (of its raw data); or a function of the plan that gives them.
-    - `inputs(plan, **wildcards)`: what a job reads, by name. Those named in `besides` are not handed to the function: it
-      finds them beside the others, or by its settings.
-    - `modules(plan, **wildcards)`: modules that are loaded by name. `source`: modules that decide the result in place of
-      the function's own.
+    - `inputs(plan, **wildcards)`: what a job reads, by name. Those named in `besides` are not handed to the function:
+      it finds them beside the others, or by its settings.
+    - `modules(plan, **wildcards)`: modules that are loaded by name. `source`: modules that decide the result in place
+      of the function's own.
     - `cores`, `gpus`, `processes`: of the settings: core slots that the job holds (ALL_CORES: all; None: it waits for
       none), GPUs of each of its processes, processes.
     - `whole_folder`: the function gets the folder of the outputs, the first of which lies directly in it.
@@ -96,7 +96,7 @@ class Stage:
 
 
 def places(run: str) -> dict[str, str]:
-    """The folders that patterns begin with, relative to the project: those of the default run ("") or of a named one."""
+    """The folders that patterns begin with, relative to the project; the default run is ""."""
     return {"results": f"results/{run}" if run else "results", "raw": f"data/{run}/raw" if run else "data/raw"}
 
 

@@ -100,7 +100,7 @@ STAGES = {
         outputs={"store": "{results}/data/{dataset}.h5", "rejected": "{results}/data/{dataset}.rejected.csv"},
     ),
     "split": Stage(
-        run="gazepipe.datasets.splits:split",
+        run="gazepipe.datasets.splits:split_subjects",
         settings="gazepipe.dag.settings:split",
         wildcards=("dataset",),
         inputs="gazepipe.dag.inputs:store",
@@ -108,7 +108,7 @@ STAGES = {
         cores=_no_slot,
     ),
     "sheet": Stage(
-        run="gazepipe.datasets.overview:sheet",
+        run="gazepipe.datasets.overview:draw_sheet",
         settings="gazepipe.dag.settings:sheet",
         wildcards=("dataset",),
         inputs="gazepipe.dag.inputs:sheet",
@@ -221,6 +221,7 @@ STAGES = {
         inputs="gazepipe.dag.tables:inputs",
         besides=TABLES_READ,
         outputs="gazepipe.dag.tables:outputs",
+        modules="gazepipe.dag.tables:modules",
         source=("gazepipe.report.tables", "gazepipe.provenance.checksums"),
         whole_folder=True,
     ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gazepipe.config import select
 from gazepipe.dag import runs
 from gazepipe.dag.stage import File, Files, made
-from gazepipe.report.settings import TABLES
+from gazepipe.report.settings import chosen
 
 if TYPE_CHECKING:
     from gazepipe.dag.plan import Plan
@@ -63,9 +63,7 @@ def agreements(plan: Plan) -> list[File]:
 
 def outputs(plan: Plan) -> dict[str, str]:
     """The page first, the CSV files of the run's topics, figures, checksums of all results."""
-    from gazepipe.dag import runs
-
-    names = [name for topic, names in TABLES.items() if topic in topics(plan) for name in names]
+    names = [table.name for table in chosen(topics(plan)) if table.frame]
     pareto = {
         f"pareto{number}": f"{{results}}/figures/pareto/{dataset}.png"
         for number, dataset in enumerate(runs.deployed_datasets(plan.config))
@@ -74,12 +72,17 @@ def outputs(plan: Plan) -> dict[str, str]:
         "page": "{results}/tables.md",
         **{name: f"{{results}}/tables/{name}.csv" for name in names},
         **pareto,
-        "checksums": "{results}/manifest.json",
+        "checksums": "{results}/checksums.json",
     }
 
 
+def modules(plan: Plan) -> tuple[str, ...]:
+    """The modules of the run's tables, which are loaded by name."""
+    return tuple(dict.fromkeys(module for table in chosen(topics(plan)) for module in table.modules))
+
+
 def topics(plan: Plan) -> set[str]:
-    """What a run's tables are about: the tasks of its data sets, `structural` pruning, and what it exports (`deploy`)."""
+    """What a run's tables are about: the tasks of its data sets, `structural` pruning, exported networks (`deploy`)."""
     config = plan.config
     tasks = {config.datasets[name].task for name in config.benchmark.datasets}
     pruned = any(

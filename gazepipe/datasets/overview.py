@@ -1,33 +1,36 @@
-"""The `sheet` stage: a contact sheet of a prepared data set, native images beside what the network sees."""
+"""The stage `sheet`: a contact sheet of a prepared data set, native images beside what the network sees."""
 
 from pathlib import Path
 
 import numpy as np
 
+from gazepipe.datasets.fetch.receipt import raw_folder
 from gazepipe.datasets.prepare import LAYOUTS
+from gazepipe.datasets.settings import SheetSettings
 from gazepipe.datasets.sheet import contact_sheet, point_sheet
 from gazepipe.datasets.store import open_store
 
 SAMPLES = 18
 
 
-def write_overview(block: dict, raw: Path, store: Path, out: Path) -> None:
-    """Write the sheet of SAMPLES images, of as many subjects as there are, as PNG.
+def draw_sheet(settings: SheetSettings, receipt: Path, store: Path, sheet: Path) -> None:
+    """draw the contact sheet of a data set
 
-    `block` is {"dataset", "layout"} and, where the layout has any, {"options"}; `raw` the native folder that `store`
-    was prepared from.
+    SAMPLES images, of as many subjects as there are, as PNG. `receipt` is that of the native folder that `store` was
+    prepared from.
     """
+    raw = raw_folder(receipt)
     opened = open_store(store)
     rows = spread_rows(np.asarray(opened.subject))
-    reader, options = LAYOUTS[block["layout"]], block.get("options", {})
+    reader, options = LAYOUTS[settings.layout], settings.options
     people = [name.partition("/")[0] for name in opened.subject[rows]]  # without the day, see `prepare.merge`
     scenes = hasattr(reader, "scene_image")
     read = reader.scene_image if scenes else reader.native_image
     native = [read(raw, person, opened.frame[row], **options) for person, row in zip(people, rows, strict=True)]
-    title = f"{block['dataset']}: {len(opened)} images of {len(set(opened.subject))} subjects"
+    title = f"{settings.dataset}: {len(opened)} images of {len(set(opened.subject))} subjects"
     labels = [f"{opened.subject[row]}" for row in rows]
     write = point_sheet if scenes else contact_sheet
-    write(native, opened.image[rows], opened.target[rows], out, title, labels)
+    write(native, opened.image[rows], opened.target[rows], sheet, title, labels)
 
 
 def spread_rows(subjects: np.ndarray) -> np.ndarray:

@@ -18,8 +18,10 @@ import h5py
 
 from gazepipe.common.files import atomic, write_text
 from gazepipe.common.progress import track
+from gazepipe.datasets.fetch.receipt import raw_folder
 from gazepipe.datasets.layouts import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze, mpiigaze_npz, near_eye
 from gazepipe.datasets.layouts.layout import Prepared
+from gazepipe.datasets.settings import PartSettings, StoreSettings
 from gazepipe.datasets.store import DAMAGED, DEFAULTS, write_store
 from gazepipe.errors import UserError
 
@@ -41,7 +43,7 @@ def expected_subjects(folder: str | Path, layout: str, count: int, options: dict
     """Names of the first `count` subjects of a native `folder`.
 
     In layouts that number their subjects without gaps these are the names that ought to be there; in the others those
-    found, and UserError where they are too few. `options` as in `prepare_part`.
+    found, and UserError where they are too few. `options` as in `write_part`.
     """
     reader = LAYOUTS[layout]
     if hasattr(reader, "subject_name"):
@@ -52,7 +54,27 @@ def expected_subjects(folder: str | Path, layout: str, count: int, options: dict
     return found[:count]
 
 
-def prepare_part(
+def prepare_part(settings: PartSettings, receipt: Path, part: Path) -> None:
+    """detect, normalise and cut the images of some subjects
+
+    Errors as `expected_subjects` and `write_part`.
+    """
+    folder, options = raw_folder(receipt), settings.options
+    subjects = expected_subjects(folder, settings.layout, settings.subjects, options)
+    patch = settings.patch.model_dump()
+    write_part(folder, settings.layout, patch, subjects, settings.part, settings.parts, part, options)
+
+
+def prepare(settings: StoreSettings, parts: list[Path], store: Path, rejected: Path) -> None:
+    """merge prepared parts into the store of a data set
+
+    Errors as `merge`.
+    """
+    attrs = {"dataset": settings.dataset}
+    merge(parts, store, rejected, attrs, settings.max_rejected, by_day=settings.by == "day")
+
+
+def write_part(
     folder: str | Path,
     layout: str,
     patch: dict,

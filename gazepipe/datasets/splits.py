@@ -5,28 +5,36 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gazepipe.common.files import write_text
 from gazepipe.datasets.columbia import COLUMBIA_FOLDS
+from gazepipe.datasets.settings import Split
+from gazepipe.datasets.store import Store, open_store
 from gazepipe.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from gazepipe.datasets.store import Store
 
 COLUMNS = ("fold", "subject", "role")
 ROLES = ("train", "validation", "test")
 GIVEN_ROLES = {"train": "train", "val": "validation", "test": "test"}
 
 
-def make_split(subjects: Iterable[str], block: dict[str, Any]) -> "pd.DataFrame":
+def split_subjects(settings: Split, store: Path, split: Path) -> None:
+    """assign subjects to folds and roles
+
+    Writes the table of `make_split` for the subjects of a store.
+    """
+    write_split(make_split(set(open_store(store).subject), settings), split)
+
+
+def make_split(subjects: Iterable[str], settings: Split) -> "pd.DataFrame":
     """Table (fold, subject, role) in which every fold lists every subject once.
 
-    `block` is {"protocol", "validation", "seed"} and, for k-fold, "folds". Protocols: `columbia`, the five
+    Protocols: `columbia`, the five
     published folds, of which those without a present subject are left out; `leave-one-out`, fold i tests
     the i-th name; `k-fold`, seeded groups whose sizes differ by at most one; `given`, one fold of the roles that
     names begin with (`train-`, `val-`, `test-`). The share `validation` of a
@@ -38,17 +46,17 @@ def make_split(subjects: Iterable[str], block: dict[str, Any]) -> "pd.DataFrame"
         raise UserError("split: there are no subjects; prepare the data first")
     if _double(names) is not None:
         raise UserError(f"split: subject {_double(names)} is listed twice; list each subject once")
-    if block["protocol"] == "given":
+    if settings.protocol == "given":
         return _table([(0, name, _given_role(name)) for name in names])
     rows = []
-    for fold, test in _test_folds(names, block).items():
+    for fold, test in _test_folds(names, settings).items():
         rest = [name for name in names if name not in test]
         if len(rest) < 2:
             raise UserError(
                 f"split: fold {fold} tests {len(test)} of {len(names)} subjects, which leaves {len(rest)} "
                 "to train and validate on; it takes at least 2: use more subjects"
             )
-        validation = _draw_validation(rest, block["validation"], block["seed"], fold)
+        validation = _draw_validation(rest, settings.validation, settings.seed, fold)
         for name in names:
             role = "test" if name in test else "validation" if name in validation else "train"
             rows.append((fold, name, role))
@@ -135,17 +143,18 @@ def check_rows(rows: Sequence[tuple[int, str, str]], source: str | Path) -> None
         raise UserError(f"{source}: subject {double} is tested in two folds; {mend}")
 
 
-def _test_folds(names: Sequence[str], block: dict[str, Any]) -> dict[int, set[str]]:
-    match block["protocol"]:
+def _test_folds(names: Sequence[str], settings: Split) -> dict[int, set[str]]:
+    match settings.protocol:
         case "columbia":
             return _columbia_folds(names)
         case "leave-one-out":
             return {fold: {name} for fold, name in enumerate(names)}
         case "k-fold":
-            if not 2 <= block["folds"] <= len(names):
-                raise UserError(f"split: {block['folds']} folds of {len(names)} subjects; use 2 to {len(names)} folds")
-            order = np.random.default_rng(block["seed"]).permutation(len(names))
-            groups = np.array_split(order, block["folds"])
+            assert settings.folds is not None
+            if not 2 <= settings.folds <= len(names):
+                raise UserError(f"split: {settings.folds} folds of {len(names)} subjects; use 2 to {len(names)} folds")
+            order = np.random.default_rng(settings.seed).permutation(len(names))
+            groups = np.array_split(order, settings.folds)
             return {fold: {names[i] for i in group} for fold, group in enumerate(groups)}
         case other:
             raise UserError(f"split: protocol {other!r} is unknown; use columbia, leave-one-out or k-fold")

@@ -8,16 +8,15 @@ from gazepipe.datasets.splits import read_split, rows_of
 from gazepipe.datasets.store import Store, open_store
 from gazepipe.errors import UserError
 from gazepipe.evaluation.predictions import prediction_csv, tested_subjects
+from gazepipe.evaluation.settings import MeanSettings
 from gazepipe.geometry import angles_to_vector, vector_to_angles
 
 
-def predict_mean(block: dict, train_store: Path, split: Path, store: Path, out: Path) -> None:
-    """Write the prediction of who has seen only labels: `mean_gaze` of a fold's training subjects, for all
-    samples.
+def predict_mean(settings: MeanSettings, train_store: Path, split: Path, store: Path, predictions: Path) -> None:
+    """predict the mean gaze of the training subjects, the least that a network must beat
 
-    `block` is {"fold": of `split`, which belongs to `train_store`, "own": whether `store` is the same data
-    set, of which only the fold's test subjects are predicted}. Same CSV as `predict`; the image size does not
-    matter.
+    `split` belongs to `train_store`. The prediction is `mean_gaze` for all samples of `store`. Same CSV as `predict`;
+    the image size does not matter.
     """
     trained, opened = open_store(train_store), open_store(store)
     if trained.attrs["units"] != opened.attrs["units"]:
@@ -25,9 +24,9 @@ def predict_mean(block: dict, train_store: Path, split: Path, store: Path, out: 
             f"{store}: is in {opened.attrs['units']}, {train_store} in {trained.attrs['units']}; "
             "compare data sets of one task"
         )
-    mean = mean_gaze(trained, read_split(split, block["fold"])["train"])
-    rows = rows_of(opened, tested_subjects(split, block["fold"] if block["own"] else None))
-    with prediction_csv(out, opened.attrs["units"]) as write:
+    mean = mean_gaze(trained, read_split(split, settings.fold)["train"])
+    rows = rows_of(opened, tested_subjects(split, settings.fold if settings.own else None))
+    with prediction_csv(predictions, opened.attrs["units"]) as write:
         write(opened, rows, np.broadcast_to(mean, (len(rows), 2)))
 
 

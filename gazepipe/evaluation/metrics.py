@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tabulate import SEPARATING_LINE, tabulate
 
 from gazepipe.common.units import ERROR_UNIT, errors
 from gazepipe.errors import UserError
@@ -77,11 +78,9 @@ def format_errors(path: str | Path) -> str:
     found = per_subject_errors(frame)
     samples = frame["subject"].value_counts()
     rows = [(str(subject), str(samples[subject]), f"{error:.4f}") for subject, error in found.items()]
-    header, last = ("subject", "samples", str(found.name)), ("mean", str(len(frame)), f"{found.mean():.4f}")
-    widths = [max(map(len, column)) for column in zip(header, last, *rows, strict=True)]
-    rule = tuple("-" * width for width in widths)
-    lines = [header, rule, *rows, rule, last]
-    return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in lines)
+    rows += [SEPARATING_LINE, ("mean", str(len(frame)), f"{found.mean():.4f}")]
+    align = ("left", "right", "right")
+    return tabulate(rows, ("subject", "samples", found.name), "simple", disable_numparse=True, colalign=align)
 
 
 def _numbers(path: str | Path, column: str, texts: pd.Series, limit: float) -> pd.Series:

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from gazepipe.common.files import read_json, write_json, write_text
-from gazepipe.dag.cores import available_cores
+from gazepipe.common.machine import available_cores, machine, versions
 from gazepipe.errors import UserError
 from gazepipe.export.onnx import Engine, open_engine
 from gazepipe.export.stage import EAGER, PRECISIONS
@@ -16,7 +16,6 @@ from gazepipe.models.registry import build
 from gazepipe.models.weights import load_weights, read_metadata
 from gazepipe.profiling.cost import count
 from gazepipe.profiling.throughput import Runner, measure_interleaved
-from gazepipe.provenance.fingerprint import machine, versions
 from gazepipe.training.inherit import load_like
 
 REFERENCE = "reference"

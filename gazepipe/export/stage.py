@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from gazepipe.common.files import atomic, write_json, write_text
+from gazepipe.common.files import atomic, sha256, write_json, write_text
 from gazepipe.common.units import ERROR_UNIT, errors
 from gazepipe.datasets.splits import read_split
 from gazepipe.datasets.store import Store, open_store
@@ -43,7 +43,7 @@ from gazepipe.export.quantise import (
     quantise_openvino,
     quantise_within,
 )
-from gazepipe.live.bundle import DESCRIPTION, SCHEMA, sha256
+from gazepipe.live.bundle import DESCRIPTION, SCHEMA
 from gazepipe.live.runtime import FILES
 from gazepipe.models.weights import load_weights
 from gazepipe.profiling.cost import count

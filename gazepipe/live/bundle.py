@@ -1,6 +1,5 @@
 """A deployed network's folder: model files, and `preprocess.json`, which says what they see, with their checksums."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gazepipe.common.files import sha256
 from gazepipe.errors import UserError
 from gazepipe.geometry import VIEW_FOCAL_PX, VIEW_SIZE_PX, XGAZE_VIEW_SHARE, patch_camera
 
@@ -16,7 +16,6 @@ DESCRIPTION = "preprocess.json"
 TASK = "gaze angles"
 PATCH_KINDS = ("face", "eyes", "eye")
 LARGEST_SIDE_PX = 4096
-PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -114,12 +113,3 @@ def _checked_files(path: Path, content: dict) -> tuple[str, ...]:
         if found != entry.get("sha256"):
             raise UserError(f"{file}: is not the file that was exported (wrong checksum); copy the bundle again")
     return tuple(listed)
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The table that a video run leaves: every face in every frame."""
+"""The table of a video, as a CSV: every face in every frame."""
 
 import csv
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ COLUMNS = ("frame", "time_s", "face", *ANGLES, "distance_mm", "left", "top", "ri
 
 
 @contextmanager
-def csv_writer(path: Path | None) -> Iterator[object]:
-    """A function (frame, time in s, faces) that appends rows of COLUMNS, atomic as a whole; nothing for None.
+def table_writer(path: Path | None) -> Iterator[object]:
+    """A function (frame, time in s, faces) that appends rows of COLUMNS to a CSV, atomic as a whole; nothing for None.
 
     Angles in degrees as `gazepipe.geometry` defines them; the box, in pixels, is that of the landmarks.
     """

@@ -25,7 +25,7 @@ from gazepipe.live.frames import Frames, open_frames
 from gazepipe.live.gaze import Camera, gaze_of
 from gazepipe.live.runtime import Network, load_network
 from gazepipe.live.smoothing import OneEuro, jitter_deg
-from gazepipe.live.table import csv_writer
+from gazepipe.live.table import table_writer
 from gazepipe.live.tracking import Tracker, load_models
 
 FRAMES_AHEAD = 4
@@ -76,7 +76,7 @@ def run_video(source: str, bundle_folder: Path, options: Options) -> str:
     start, used = time.perf_counter(), _cpu_seconds()
     with (
         video_writer(options.output, frames.rate) as sink,
-        csv_writer(options.csv) as write_rows,
+        table_writer(options.csv) as write_rows,
         written_behind(sink, clock) as write,
     ):
         window = _window() if options.show else None

@@ -11,7 +11,7 @@ import torch
 from gazepipe.common.files import read_json
 from gazepipe.common.progress import track
 from gazepipe.common.video import check_output, video_writer
-from gazepipe.datasets.fetch.fetch import raw_folder
+from gazepipe.datasets.fetch.receipt import raw_folder
 from gazepipe.datasets.layouts.near_eye import scene_image
 from gazepipe.datasets.store import Store, open_store
 from gazepipe.errors import UserError

@@ -5,12 +5,11 @@ from pathlib import Path
 import torch
 
 from gazepipe.common.files import write_json
-from gazepipe.dag.cores import available_cores
+from gazepipe.common.machine import available_cores, machine, versions
 from gazepipe.models.registry import build
 from gazepipe.models.weights import read_metadata
 from gazepipe.profiling.cost import count
 from gazepipe.profiling.throughput import measure
-from gazepipe.provenance.fingerprint import machine, versions
 
 
 def profile(block: dict, out: Path, weights: Path | None = None) -> None:

@@ -1,11 +1,10 @@
-"""`manifest.json`: the checksum of every result of a run, and what has become of them since."""
+"""`checksums.json`: the checksum of every result of a run, and what has become of them since."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from gazepipe.common.files import read_json, write_json
+from gazepipe.common.files import read_json, sha256, write_json
 from gazepipe.common.progress import track
 from gazepipe.errors import UserError
 
@@ -15,13 +14,16 @@ TABLE_FOLDERS = ("predictions", "profiles", "explain", "figures", "tables")
 """Folders that the tables are made from, and their own."""
 PARTS = "data/parts"
 """Where stores are in parts, before the merge."""
-MANIFEST = "manifest.json"
+CHECKSUMS = "checksums.json"
 CACHE = ".records/.checksums.json"
 """Checksums as they were taken last, and of what."""
 
+FORMER = "manifest.json"
+"""What `checksums.json` was called once; one that was left behind is no result."""
 
-def write_manifest(root: Path, elsewhere: bool = False) -> None:
-    """Write the manifest of the results below `root`: SHA-256 and bytes of each file.
+
+def write_checksums(root: Path, elsewhere: bool = False) -> None:
+    """Write the checksums of the results below `root`: SHA-256 and bytes of each file.
 
     Of results that are kept `elsewhere` only those that the tables are made from are here, and are listed.
     Logs, time records, states and parts of stores are no results. A file that is as it was when its checksum was taken
@@ -32,11 +34,11 @@ def write_manifest(root: Path, elsewhere: bool = False) -> None:
     for name in track(_listed(root, elsewhere), f"checksum {root}", unit="file"):
         stamp = _stamp(root / name)
         known = before.get(name, {})
-        sum_ = known["sha256"] if known.get("stamp") == stamp else _sha256(root / name)
+        sum_ = known["sha256"] if known.get("stamp") == stamp else sha256(root / name)
         now[name] = {"stamp": stamp, "sha256": sum_}
         files[name] = {"sha256": sum_, "bytes": stamp[1]}
     write_json(cache, now)
-    write_json(root / MANIFEST, {"files": files, **({"elsewhere": True} if elsewhere else {})})
+    write_json(root / CHECKSUMS, {"files": files, **({"elsewhere": True} if elsewhere else {})})
 
 
 def _listed(root: Path, elsewhere: bool) -> list[str]:
@@ -51,30 +53,25 @@ def list_files(root: Path) -> list[str]:
         for place, folders, names in os.walk(root / folder):
             folders[:] = [name for name in folders if os.path.join(place, name) != str(root / PARTS)]
             found += [os.path.relpath(os.path.join(place, name), root) for name in names]
-    own = MANIFEST
-    return sorted(Path(n).as_posix() for n in found if n != own and not os.path.basename(n).startswith("."))
+    ours = FORMER, CHECKSUMS
+    return sorted(Path(n).as_posix() for n in found if n not in ours and not os.path.basename(n).startswith("."))
 
 
 def problems(root: Path) -> Iterator[str]:
-    """One line for each file below `root` that is missing, changed or not in the manifest; every file is read."""
-    path = root / MANIFEST
-    manifest = read_json(path)
-    files = manifest.get("files")
+    """One line for each file below `root` that is missing, changed or not listed; every file is read."""
+    path = root / CHECKSUMS
+    recorded = read_json(path)
+    files = recorded.get("files")
     if not isinstance(files, dict):
         raise UserError(f"{path}: lists no files; delete it and run the workflow")
-    here = set(_listed(root, manifest.get("elsewhere", False)))
+    here = set(_listed(root, recorded.get("elsewhere", False)))
     for name, entry in track(files.items(), f"check {root}", len(files), "file"):
         if name not in here:
             yield f"{root / name}: missing"
-        elif (root / name).stat().st_size != entry["bytes"] or _sha256(root / name) != entry["sha256"]:
+        elif (root / name).stat().st_size != entry["bytes"] or sha256(root / name) != entry["sha256"]:
             yield f"{root / name}: changed"
     for name in sorted(here - files.keys()):
-        yield f"{root / name}: extra, not in the manifest"
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        yield f"{root / name}: extra, not in checksums.json"
 
 
 def _stamp(path: Path) -> list[int]:

@@ -1,9 +1,8 @@
 """`gazepipe diff`: two runs by the records that they left beside their weights."""
 
-import hashlib
 from pathlib import Path
 
-from gazepipe.common.files import read_json
+from gazepipe.common.files import read_json, sha256
 from gazepipe.dag.stages import STAGES
 from gazepipe.provenance import changes, records
 
@@ -28,7 +27,7 @@ def compare(run_a: Path, run_b: Path) -> str:
         for title, names in SECTIONS.items()
     }
     found["source"] = _source(run_a, run_b, a.get("source", ""), b.get("source", ""))
-    found["results"] += [f"{name}: differs" for name in FILES if _sha256(run_a / name) != _sha256(run_b / name)]
+    found["results"] += [f"{name}: differs" for name in FILES if _checksum(run_a / name) != _checksum(run_b / name)]
     sections = [
         "\n".join([f"{title}:", *(f"  {line}" for line in changes.shortened(lines, 20))])
         for title, lines in found.items()
@@ -55,8 +54,5 @@ def _recorded(run: Path, fingerprint: str) -> changes.Source | None:
     return None
 
 
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        return "missing"
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _checksum(path: Path) -> str:
+    return sha256(path) if path.is_file() else "missing"

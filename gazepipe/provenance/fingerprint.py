@@ -4,12 +4,9 @@ import ast
 import hashlib
 import importlib.util
 import json
-import platform
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
-from gazepipe import __version__
 from gazepipe.errors import UserError
 
 PACKAGE = "gazepipe"
@@ -123,35 +120,3 @@ def _file(module: str) -> Path | None:
     except (ImportError, ValueError):
         return None
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-def machine() -> dict[str, str | int]:
-    """The machine as a table's footnote names it: processor, cores, system."""
-    from gazepipe.dag.cores import available_cores
-
-    return {
-        "cpu": _cpu_name(),
-        "cores": available_cores(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def versions(
-    packages: tuple[str, ...] = ("torch", "numpy", "h5py", "opencv-python-headless", "openvino"),
-) -> dict:
-    """Versions of Python, gazepipe and `packages`; those not installed are left out."""
-    found = {"python": platform.python_version(), PACKAGE: __version__}
-    for name in packages:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

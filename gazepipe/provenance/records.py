@@ -1,9 +1,9 @@
 """Records of what results were made of: the parts of each job's key, kept beside the results.
 
 When the workflow starts it writes the parts of every job that is to run into a planned record; the job itself, when it
-has ended, makes that its record. So a record always tells the configuration, source and upstream keys of the results that are
-there, and `gazepipe why` can say what has changed since. Records hold no times and no machine: equal results have equal
-records.
+has ended, makes that its record. So a record always tells the configuration, source and upstream keys of the results
+that are there, and `gazepipe why` can say what has changed since. Records hold no times and no machine: equal results
+have equal records.
 """
 
 from __future__ import annotations

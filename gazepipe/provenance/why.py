@@ -30,7 +30,7 @@ def explain(plan: Plan, path: Path) -> str:
     lines = [
         name,
         f"  made by   {job}",
-        f"  reads     {json.dumps(made_of['block'], sort_keys=True)}",
+        f"  reads     {json.dumps(made_of['settings'], sort_keys=True)}",
         f"  source    {', '.join(modules)}, and what they import",
         *_column("stands on", changes.shortened(list(made_of["upstream"])) or ["nothing"]),
         f"  in all on {', '.join(f'{count} {stage}' for stage, count in chain.items()) or 'nothing'}",

@@ -1,74 +1,72 @@
 """What structural pruning costs and what it saves: each pruned network beside its full one and beside its twins."""
 
-from pathlib import Path
-
 import pandas as pd
 
-from gazepipe.common.files import read_json
-from gazepipe.dag import paths
-from gazepipe.evaluation.statistics import paired_comparison, subject_means
-from gazepipe.report.markdown import count, label, percent_text, table
+from gazepipe.common.markdown import count, label, percent_text, table
+from gazepipe.evaluation.comparisons import PERCENT, paired
+from gazepipe.evaluation.results import Results
+from gazepipe.evaluation.settings import Statistics
+from gazepipe.evaluation.statistics import subject_means
+from gazepipe.report.settings import MethodSummary
 
 COLUMNS = ("dataset", "model", "method", "params", "macs", "error_deg", "against", "role", "against_deg")
 CHANGES = ("change_percent", "low_percent", "high_percent", "p_wilcoxon", "n_subjects")
 ROLES = {"full": "the full network", "scratch": "from scratch", "scratch_kd": "from scratch, with KD"}
 
 
-def frame(errors: pd.DataFrame, block: dict, root: Path) -> pd.DataFrame:
+def compression(results: Results) -> pd.DataFrame:
     """One row per data set, pruned network and network that it is compared with: COLUMNS and CHANGES.
 
     `role` of the other network: full (the one that the pruned one was cut from), scratch or scratch_kd (its twin, of
     the same shape, trained from nothing). Changes are those of the error on the data set's own test subjects, in
     percent of the other network's, with the 95 % bootstrap interval over subjects; negative where pruning wins.
-    `errors` and `block` as in `gazepipe.report.tables`.
     """
-    own = errors[errors.train == errors.test]
+    settings = results.settings
+    own = results.errors[results.errors.train == results.errors.test]
     subjects = {names: subject_means(group) for names, group in own.groupby(["train", "model", "method"], sort=False)}
     rows = []
-    for dataset, model, method in subjects:
-        if model in block["models"] and block["methods"][method]["structural"]:
-            mine = subjects[dataset, model, method]
-            cost = read_json(paths.profile(str(root), model, method))["sizes"]["run"]
-            for other, role in others(block["methods"], method).items():
-                theirs = subjects.get((dataset, model, other))
-                if theirs is None:
-                    continue
-                rows.append(
-                    {
-                        **{"dataset": dataset, "model": model, "method": method},
-                        **{"params": cost["params"], "macs": cost["macs"], "error_deg": mine.mean()},
-                        **{"against": other, "role": role, "against_deg": theirs.mean()},
-                        **relative_change(mine, theirs, block["statistics"]),
-                    }
-                )
+    for (dataset, model, method), mine in subjects.items():
+        if model not in settings.models or not settings.methods[method].structural:
+            continue
+        cost = results.profile(model, method)["sizes"]["run"]
+        for other, role in others(settings.methods, method).items():
+            theirs = subjects.get((dataset, model, other))
+            if theirs is None:
+                continue
+            rows.append(
+                {
+                    **{"dataset": dataset, "model": model, "method": method},
+                    **{"params": cost["params"], "macs": cost["macs"], "error_deg": mine.mean()},
+                    **{"against": other, "role": role, "against_deg": theirs.mean()},
+                    **relative_change(mine, theirs, settings.statistics),
+                }
+            )
     return pd.DataFrame(rows, columns=[*COLUMNS, *CHANGES])
 
 
-def others(methods: dict[str, dict], method: str) -> dict[str, str]:
+def others(methods: dict[str, MethodSummary], method: str) -> dict[str, str]:
     """The selected methods that a pruned one is compared with, and their roles."""
-    full = methods[method]["parent"]
-    while methods.get(full, {}).get("structural"):
-        full = methods[full]["parent"]
-    twins = {name: entry for name, entry in methods.items() if entry["shape"] == method}
-    roles = {name: "scratch_kd" if entry["teacher"] else "scratch" for name, entry in twins.items()}
+    full = methods[method].parent
+    while full in methods and methods[full].structural:
+        full = methods[full].parent
+    twins = {name: entry for name, entry in methods.items() if entry.shape == method}
+    roles = {name: "scratch_kd" if entry.teacher else "scratch" for name, entry in twins.items()}
     return {full: "full", **roles} if full in methods else roles
 
 
-def relative_change(mine: pd.Series, theirs: pd.Series, statistics: dict) -> dict:
+def relative_change(mine: pd.Series, theirs: pd.Series, statistics: Statistics) -> dict:
     """CHANGES of the errors `mine` against `theirs`, both by subject."""
-    change, percent = paired_comparison(mine, theirs, **statistics), 100 / theirs.mean()
-    values = (percent * change["difference"], percent * change["low"], percent * change["high"])
-    return dict(zip(CHANGES, (*values, change["p_wilcoxon"], change["n_subjects"]), strict=True))
+    return dict(zip(CHANGES, paired(mine, theirs, PERCENT, statistics).values(), strict=True))
 
 
-def sections(block: dict, found: pd.DataFrame, root: Path) -> list[str]:
-    """The table of `frame` in Markdown; one row per pruned network and network that it is compared with."""
-    if found.empty:
+def compression_section(results: Results, frame: pd.DataFrame) -> list[str]:
+    """One row per pruned network and network that it is compared with."""
+    if frame.empty:
         return []
-    epochs = {(row["model"], row["method"]): "/".join(map(str, row["epochs"])) for row in block["networks"]}
+    epochs = {(row.model, row.method): "/".join(map(str, row.epochs)) for row in results.settings.networks}
     rows = []
-    for row in found.itertuples():
-        cost = read_json(paths.profile(str(root), row.model, block["methods"][row.against]["profiled"]))["sizes"]["run"]
+    for row in frame.itertuples():
+        cost = results.profile(row.model, row.against)["sizes"]["run"]
         rows.append(
             {
                 "Model": label(row.model, row.method),

@@ -1,22 +1,21 @@
 """Exported networks: the error through every file over all folds and seeds, beside its speed and size."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from gazepipe.common.files import read_json
-from gazepipe.dag import paths
+from gazepipe.common.markdown import count, interval_text, label, percent_text, table
 from gazepipe.errors import UserError
+from gazepipe.evaluation.results import Results
+from gazepipe.evaluation.settings import Statistics
 from gazepipe.evaluation.statistics import bootstrap_mean, subject_means
 from gazepipe.report.compression import CHANGES, relative_change
-from gazepipe.report.markdown import count, interval_text, label, percent_text, table
 
 VARIANT = ["runtime", "precision"]
 RUNTIMES = {"eager": "PyTorch, eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 KEPT = ("params", "macs", "bytes", "units", "batch", "latency_ms", "latency_ms_p95", "images_per_second", "ratio")
 
 
-def frame(block: dict, root: Path) -> pd.DataFrame:
+def deployed(results: Results) -> pd.DataFrame:
     """One row per data set, network, runtime, precision and batch size.
 
     Columns: dataset, network, model, method, runtime, precision, those of `speed` in KEPT, threads; error, low, high
@@ -24,25 +23,24 @@ def frame(block: dict, root: Path) -> pd.DataFrame:
     is_reference; change_percent with low_percent and high_percent against the same network's eager error, and the same
     with `total_` before them against the first network's.
     """
-    rows = []
-    for dataset, pairs in block["deployed"].items():
-        folds = block["datasets"][dataset]["folds"]
-        subjects = {tuple(pair): _subjects(root, dataset, *pair, folds, block["seeds"]) for pair in pairs}
-        speed = pd.read_csv(paths.speed(str(root), dataset)[0])
-        reference = subjects[tuple(pairs[0])]["eager", "fp32"]
+    statistics, rows = results.settings.statistics, []
+    for dataset, pairs in results.settings.deployed.items():
+        subjects = {pair: _subjects(results, dataset, *pair) for pair in pairs}
+        speed = pd.read_csv(results.file("speed", "speed", dataset=dataset))
+        reference = subjects[pairs[0]]["eager", "fp32"]
         for row in speed[speed.network != "reference"].to_dict("records"):
             model, method = row["network"].split("/")
             variants = subjects[model, method]
             mine = variants[row["runtime"], row["precision"]]
-            low, high = bootstrap_mean(mine.to_numpy(), **block["statistics"])
-            own = _changes(mine, variants["eager", "fp32"], block["statistics"])
-            total = _changes(mine, reference, block["statistics"])
+            low, high = bootstrap_mean(mine.to_numpy(), **dict(statistics))
+            own = _changes(mine, variants["eager", "fp32"], statistics)
+            total = _changes(mine, reference, statistics)
             rows.append(
                 {
                     **{"dataset": dataset, "network": label(model, method), "model": model, "method": method},
                     **{name: row[name] for name in (*VARIANT, *KEPT, "threads")},
                     **{"error": mine.mean(), "low": low, "high": high, "n_subjects": len(mine)},
-                    "is_reference": (model, method) == tuple(pairs[0]) and row["runtime"] == "eager",
+                    "is_reference": (model, method) == pairs[0] and row["runtime"] == "eager",
                     **own,
                     **{f"total_{name}": value for name, value in total.items()},
                 }
@@ -50,19 +48,18 @@ def frame(block: dict, root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _changes(mine: pd.Series, theirs: pd.Series, statistics: dict) -> dict:
+def _changes(mine: pd.Series, theirs: pd.Series, statistics: Statistics) -> dict:
     found = relative_change(mine, theirs, statistics)
     return {name: found[name] for name in CHANGES[:3]}
 
 
-def _subjects(
-    root: Path, dataset: str, model: str, method: str, folds: list[int], seeds: list[int]
-) -> dict[tuple[str, str], pd.Series]:
+def _subjects(results: Results, dataset: str, model: str, method: str) -> dict[tuple[str, str], pd.Series]:
     """By runtime and precision, the error of each subject, a mean over seeds."""
     parts = []
-    for fold in folds:
-        for seed in seeds:
-            path = paths.deployed_errors(str(root), dataset, model, method, fold, seed)
+    network = {"dataset": dataset, "model": model, "method": method}
+    for fold in results.settings.datasets[dataset].folds:
+        for seed in results.settings.seeds:
+            path = results.file("export_errors", "errors", **network, fold=fold, seed=seed)
             try:
                 parts.append(pd.read_csv(path, dtype={"subject": str})[[*VARIANT, "subject", "error"]])
             except (OSError, ValueError, KeyError) as error:
@@ -72,11 +69,11 @@ def _subjects(
     return {names: subject_means(group) for names, group in pd.concat(parts).groupby(VARIANT, sort=False)}
 
 
-def sections(found: pd.DataFrame, root: Path) -> list[str]:
-    """Markdown of `frame`, one table per data set, with its figure."""
-    parts = ["## Deployed"] if len(found) else []
-    for dataset, rows in found.groupby("dataset", sort=False):
-        facts = read_json(paths.speed(str(root), dataset)[1])
+def deployed_section(results: Results, frame: pd.DataFrame) -> list[str]:
+    """One table per data set, with its figure."""
+    parts = ["## Deployed"]
+    for number, (dataset, rows) in enumerate(frame.groupby("dataset", sort=False)):
+        facts = read_json(results.file("speed", "machine", dataset=dataset))
         reference = "×".join(map(str, facts["reference"]["input"]))
         first = rows.iloc[0].network
         parts += [
@@ -86,7 +83,7 @@ def sections(found: pd.DataFrame, root: Path) -> list[str]:
             " the error in percent, with 95 % bootstrap intervals over subjects: of int8 alone against the same network"
             f" in eager PyTorch, and in all against {first} in eager PyTorch.",
             table(pd.DataFrame([_cells(group) for _, group in rows.groupby(["network", *VARIANT], sort=False)])),
-            f"![Error against latency and size]({Path(paths.pareto('', dataset)).relative_to('/')})",
+            f"![Error against latency and size]({results.link('tables', f'pareto{number}')})",
         ]
     return parts
 

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from gazepipe.common.files import atomic
 from gazepipe.common.plotting import DPI, FAINT, INK, PALE, STYLE
+from gazepipe.evaluation.results import Results
 
 VARIANTS = {
     ("eager", "fp32"): ("PyTorch, eager", "#6b7780", "o"),
@@ -33,6 +34,12 @@ PLAIN_RING_PX = 12
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top in pixels."""
+
+
+def draw(results: Results, frame: pd.DataFrame) -> None:
+    """The figure of each data set in the table `deployed`."""
+    for number, dataset in enumerate(results.settings.deployed):
+        pareto(frame[frame.dataset == dataset], results.file("tables", f"pareto{number}"))
 
 
 def pareto(rows: pd.DataFrame, out: Path) -> None:
@@ -93,7 +100,10 @@ def _scatter(axes: Axes, points: pd.DataFrame, column: str) -> None:
 
 
 def _name(axes: Axes, points: pd.DataFrame, column: str) -> None:
-    """Write the networks' names beside their points so that nothing covers anything."""
+    """Write the networks' names beside their points so that nothing covers anything.
+
+    By hand: adjustText moves names by forces and ends with some of them on points, on the frontier and on each other.
+    """
     places = axes.transData.transform(points[[column, "error"]].to_numpy(float))
     edge = frontier(points[column].to_numpy(), points.error.to_numpy())
     best = set(edge.tolist())
@@ -105,7 +115,9 @@ def _name(axes: Axes, points: pd.DataFrame, column: str) -> None:
     # The crowded ones first: they have the fewest places to choose from.
     for name, group in sorted(groups, key=lambda entry: -_neighbours(places, entry[1])):
         bold = "bold" if best & set(group) else "normal"
-        text = axes.annotate(name, (0, 0), xycoords="figure pixels", size=LABEL_POINTS, weight=bold, zorder=4)
+        text = axes.annotate(
+            name, (0, 0), xycoords="figure pixels", va="bottom", size=LABEL_POINTS, weight=bold, zorder=4
+        )
         extent = text.get_window_extent().padded(1)
         anchor = places[group].mean(axis=0)
         box, ring = _free_place(anchor, (extent.width, extent.height), taken, lines, inside)

@@ -2,6 +2,10 @@
 
 import pandas as pd
 
+NOTE = (
+    "*Published by the earlier prototype, measured on **real** Columbia Gaze and MPIIFaceGaze images with other"
+    " protocols; shown for orientation, not to be compared with the rows above.*"
+)
 BENCHMARK = pd.DataFrame(
     [
         ("ResNet10 (wide)", 4.00, 4.97),

@@ -1,18 +1,68 @@
 """The typed settings of the stage `tables`, and the tables that it writes."""
 
-from typing import Literal
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
 
 from gazepipe.common.settings import Settings
 from gazepipe.datasets.settings import Patch
 from gazepipe.evaluation.settings import Statistics
 
-TABLES = {
-    "angles": ("benchmark", "cross_dataset", "efficiency", "efficiency_run_size", "comparisons"),
-    "structural": ("compression",),
-    "deploy": ("deployed",),
-    "point": ("near_eye", "near_eye_subjects", "near_eye_comparisons"),
-}
-"""CSV tables by topic: the task of the data sets, or what was done with the networks."""
+TOPICS = {"angles": "angles", "structural": "angles", "point": "point", "deploy": None}
+"""What tables are about, and the task of the networks that they are made from; None: of every task."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the stage `tables`. Functions are named, "module:function", so that the declarations import nothing.
+
+    - `name`: of the CSV, in tables/.
+    - `topic`: a key of TOPICS; the table is made in runs that are about it.
+    - `section(results, frame)`: what the page says of it, a list of paragraphs of Markdown.
+    - `frame(results)`: the CSV, a DataFrame. Without it there is no CSV, only the section, which gets None.
+    - `draw(results, frame)`: writes the figures that the section shows.
+
+    `results` are the `gazepipe.evaluation.results.Results` of the topic's task.
+    """
+
+    name: str
+    topic: str
+    section: str
+    frame: str = ""
+    draw: str = ""
+
+    @property
+    def modules(self) -> list[str]:
+        """The modules of its functions."""
+        names = (self.frame, self.section, self.draw)
+        return list(dict.fromkeys(name.partition(":")[0] for name in names if name))
+
+
+def _table(name: str, topic: str, module: str, draw: str = "") -> Table:
+    """The table whose functions are <name> and <name>_section of a module."""
+    return Table(name, topic, frame=f"{module}:{name}", section=f"{module}:{name}_section", draw=draw)
+
+
+TABLES = (
+    _table("benchmark", "angles", "gazepipe.report.angles"),
+    _table("cross_dataset", "angles", "gazepipe.report.angles"),
+    _table("efficiency", "angles", "gazepipe.report.efficiency"),
+    _table("efficiency_run_size", "angles", "gazepipe.report.efficiency"),
+    _table("comparisons", "angles", "gazepipe.report.angles"),
+    _table("compression", "structural", "gazepipe.report.compression"),
+    _table("near_eye", "point", "gazepipe.near_eye.tables"),
+    _table("near_eye_comparisons", "point", "gazepipe.near_eye.tables"),
+    _table("near_eye_subjects", "point", "gazepipe.near_eye.tables"),
+    Table("explanations", "point", section="gazepipe.near_eye.tables:explanations_section"),
+    _table("deployed", "deploy", "gazepipe.report.deployed", draw="gazepipe.report.pareto:draw"),
+)
+"""Every table, in the order of the page."""
+
+
+def chosen(topics: Collection[str]) -> list[Table]:
+    """The tables of a run that is about `topics`."""
+    return [table for table in TABLES if table.topic in topics]
 
 
 class DatasetSummary(Settings):
@@ -85,7 +135,7 @@ class TablesSettings(Settings):
     run: str
     """The run's name; empty for the default run."""
     topics: list[str]
-    """What the run is about: keys of TABLES."""
+    """What the run is about: keys of TOPICS."""
     datasets: dict[str, DatasetSummary]
     """The selected data sets by name."""
     models: dict[str, ModelSummary]
@@ -104,3 +154,20 @@ class TablesSettings(Settings):
     """How intervals are found."""
     files: dict[str, dict[str, str]]
     """Patterns of result files below the results folder, by stage and output."""
+
+    def file(self, folder: Path, stage: str, output: str, **wildcards: object) -> Path:
+        """The result `output` of a stage's job, below the results folder `folder`; further wildcards do not matter."""
+        return folder / self.files[stage][output].format(**wildcards)
+
+    def of_task(self, task: str | None) -> Self:
+        """The settings with the data sets, models and networks of one task; None: all of them."""
+        if task is None:
+            return self
+        models = {name: model for name, model in self.models.items() if model.task == task}
+        return self.model_copy(
+            update={
+                "datasets": {name: entry for name, entry in self.datasets.items() if entry.task == task},
+                "models": models,
+                "networks": [network for network in self.networks if network.model in models],
+            }
+        )

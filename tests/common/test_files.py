@@ -47,7 +47,7 @@ if sys.argv[3] == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
 def text():
-    from gazepipe.io import write_text
+    from gazepipe.common.files import write_text
     write_text(folder / "file.json", "x" * 3_000_000)
 
 def store():
@@ -61,7 +61,7 @@ def store():
 
 def part():
     import h5py
-    from gazepipe.io import atomic
+    from gazepipe.common.files import atomic
     with atomic(folder / "file.h5") as partial, h5py.File(partial, "w") as file:
         column = file.create_dataset("x", (0, 1000), np.uint8, maxshape=(None, 1000), chunks=(10, 1000), compression=1)
         for i in range(30):
@@ -70,13 +70,13 @@ def part():
 
 def weights():
     from safetensors.numpy import save_file
-    from gazepipe.io import atomic
+    from gazepipe.common.files import atomic
     with atomic(folder / "file.safetensors") as partial:
         save_file({"x": np.zeros(3_000_000, np.uint8)}, partial)
 
 def table():
     import pandas as pd
-    from gazepipe.io import atomic
+    from gazepipe.common.files import atomic
     with atomic(folder / "file.csv") as partial:
         pd.DataFrame({"a": np.arange(400_000)}).to_csv(partial)
 
@@ -138,7 +138,7 @@ def test_errors_that_are_not_the_disks_stay_as_they_are(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from gazepipe.io import atomic
+from gazepipe.common.files import atomic
 with atomic(sys.argv[1]) as partial:
     partial.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

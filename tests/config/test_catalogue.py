@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from native_layouts import patches, write_manifest
 from snakemake.utils import update_config
 
 from gazepipe import cli
@@ -14,10 +15,10 @@ from gazepipe.config import catalogue
 from gazepipe.config import load as config
 from gazepipe.config.schema import Dataset
 from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job
 from gazepipe.datasets.fetch.fetch import fetch
-from gazepipe.datasets.prepare import merge, prepare_part
+from gazepipe.datasets.prepare import merge, write_part
 from gazepipe.errors import UserError
-from tests.datasets.layouts.test_manifest import patches, write
 
 OWN = {
     "layout": "manifest",
@@ -41,7 +42,7 @@ def place(repository, tmp_path, monkeypatch):
     loaded = {"layout": "columbia", "subjects": 56, "source": {"url": url}, "split": {"protocol": "columbia"}}
     overlay = {"datasets": {"own": OWN, "faces": drawn, "loaded": loaded}, "patch": {"height": 24}}
     (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(overlay))
-    write(tmp_path / "own", patches(tmp_path / "own", 12))
+    write_manifest(tmp_path / "own", patches(tmp_path / "own", 12))
     return tmp_path
 
 
@@ -84,9 +85,9 @@ def test_show_before_and_after_preparation(place, capsys):
         assert part in out
     assert "snakemake --cores 2 -- results/data/loaded.h5" in out
     plan = Plan(config.load_files(["overlay.yaml"]))
-    fetch(plan.block("fetch", dataset="faces"), place / "data/raw/faces.json", 1)
+    fetch(plan.settings(Job.of("fetch", dataset="faces")), place / "data/raw/faces.json", 1)
     patch = plan.config.patch.model_dump()
-    prepare_part("data/raw/faces", "mpiifacegaze", patch, ["p00", "p01"], 0, 1, "part.h5")
+    write_part("data/raw/faces", "mpiifacegaze", patch, ["p00", "p01"], 0, 1, "part.h5")
     merge(["part.h5"], "results/data/faces.h5", "results/data/faces.rejected.csv", {"dataset": "faces"}, 0.0)
     before = snapshot(place)
     _, out, _ = run(capsys, "show", "faces")
@@ -111,7 +112,7 @@ def test_a_sound_data_set_has_no_problem(place, capsys):
 def test_check_finds_every_fault_of_a_manifest(place, capsys):
     rows = patches(place / "own", 12)
     rows[3], rows[7] = "3.png,anna,30,0", rows[0]
-    write(place / "own", rows)
+    write_manifest(place / "own", rows)
     status, out, err = run(capsys, "check", "own")
     assert status == 2
     assert "row 5: pitch is 30" in out
@@ -125,7 +126,9 @@ def test_check_finds_what_single_rows_do_not_show(place, capsys):
     (place / "own" / "1.png").unlink()
     shutil.copy(place / "own" / "2.png", place / "own" / "3.png")
     cv2.imwrite(str(place / "own" / "4.png"), np.full((36, 60), 90, np.uint8))
-    write(place / "own", [f"{number}.png,anna,{1.2 + 0.001 * number},{-0.1 * number}" for number in range(len(rows))])
+    write_manifest(
+        place / "own", [f"{number}.png,anna,{1.2 + 0.001 * number},{-0.1 * number}" for number in range(len(rows))]
+    )
     _, out, _ = run(capsys, "check", "own")
     for part in (
         "own/1.png: row 3: cannot be read",
@@ -141,13 +144,15 @@ def test_radians_that_are_declared_to_be_degrees_are_noticed(place, capsys):
     overlay = yaml.safe_load((place / "overlay.yaml").read_text())
     overlay["datasets"]["own"]["manifest"]["units"] = "degrees"
     (place / "overlay.yaml").write_text(yaml.safe_dump(overlay))
-    write(place / "own", [f"{n}.png,anna,{0.02 * n:g},{-0.03 * n:g}" for n in range(12)])
+    write_manifest(place / "own", [f"{n}.png,anna,{0.02 * n:g},{-0.03 * n:g}" for n in range(12)])
     assert run(capsys, "check", "own")[1].count("are they radians?") == 2
 
 
 def test_check_counts_missing_and_surplus_subjects(place, capsys):
     patches(place / "own", 24)
-    write(place / "own", [f"{n}.png,{'anna' if n % 2 else 'bert'},{0.05 * n:g},{0.02 * n:g}" for n in range(24)])
+    write_manifest(
+        place / "own", [f"{n}.png,{'anna' if n % 2 else 'bert'},{0.05 * n:g},{0.02 * n:g}" for n in range(24)]
+    )
     assert "holds 2 subjects, the configuration says 1: leaves out bert" in run(capsys, "check", "own")[1]
     overlay = yaml.safe_load((place / "overlay.yaml").read_text())
     overlay["datasets"]["own"]["subjects"] = 3

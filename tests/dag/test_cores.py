@@ -10,11 +10,12 @@ import pytest
 from gazepipe import cli
 from gazepipe.dag import cores as slots
 from gazepipe.errors import UserError
+from gazepipe.evaluation import predict
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from gazepipe import slots
+from gazepipe.dag import cores as slots
 folder, log = Path(sys.argv[1]), Path(sys.argv[4])
 count, total, seconds = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[5])
 with slots.hold(count, folder, total) as held:
@@ -80,16 +81,10 @@ def test_off_where_a_scheduler_hands_out_cores(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_available_cores_respects_affinity():
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-    code += "from gazepipe.dag.cores import available_cores; print(available_cores())"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "1"
-
-
 GPU_HOLDER = """
 import os, sys, time
 from pathlib import Path
-from gazepipe import slots
+from gazepipe.dag import cores as slots
 folder, log, count, seconds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 before = os.environ.get("CUDA_VISIBLE_DEVICES")
 with slots.hold_gpus(count, folder) as held:
@@ -164,14 +159,6 @@ def test_slurm_jobs_on_one_node_have_their_own_slots(monkeypatch, folder):
     assert len({first, second, folder()}) == 3
 
 
-@pytest.mark.parametrize(("given", "expected"), [("1", 1), ("3", 3), ("64", 4), ("0", 1), ("2(x2)", 4)])
-def test_a_slurm_job_has_the_cores_that_it_was_given(monkeypatch, given, expected):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
-    monkeypatch.setattr(slots.Path, "read_text", lambda _: "max 100000")
-    monkeypatch.setenv("SLURM_CPUS_ON_NODE", given)
-    assert slots.available_cores() == expected
-
-
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -216,11 +203,11 @@ def test_stages_that_compute_on_a_device_ask_for_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv(slots.GPUS, "2")
     monkeypatch.setattr(slots, "gpu_folder", lambda: tmp_path / "gpus")
     monkeypatch.setattr(slots, "slot_folder", lambda: tmp_path / "cores")
-    monkeypatch.setattr(cli, "_predict", lambda args: seen.append(os.environ.get(slots.VISIBLE)))
-    cli._predict.__name__ = "_predict"
-    files = [f"--{name}=x" for name in ("weights", "store", "split", "out")]
+    monkeypatch.setattr(predict, "predict", lambda *args, **files: seen.append(os.environ.get(slots.VISIBLE)))
+    files = [f"--{name}=x" for name in ("weights", "store", "split", "predictions")]
     for device in ("auto", "cuda", "cpu"):
-        assert cli.main(["predict", "--block", json.dumps({"device": device, "threads": 1}), *files]) == 0
+        settings = {"model": {"arch": "resnet18"}, "fold": None, "device": device, "threads": 1}
+        assert cli.main(["predict", "--settings", json.dumps(settings), *files]) == 0
     assert seen == ["0", "0", None]
 
 

@@ -15,7 +15,7 @@ from gazepipe.errors import UserError
 
 HOLDER = """
 import sys, time
-from gazepipe.lock import Lock
+from gazepipe.dag.lock import Lock
 lock = Lock(sys.argv[1])
 lock.require()
 print("held", flush=True)

@@ -20,7 +20,7 @@ STAGE = """
 import signal, sys, time
 from contextlib import nullcontext
 from pathlib import Path
-from gazepipe.lifeline import at_work
+from gazepipe.dag.orphans import at_work
 if "tidy" in sys.argv:
     def tidy(*_):
         print("tidied", flush=True)
@@ -33,7 +33,7 @@ with at_work(Path(sys.argv[1])):
 """
 WORKFLOW = """
 import subprocess, sys, time
-from gazepipe.lifeline import lead
+from gazepipe.dag.orphans import lead
 lead()
 # As Snakemake does: a shell between the workflow and its stage.
 stage = subprocess.Popen(["bash", "-c", '"$@"; true', "bash", sys.executable, "-c", *sys.argv[1:]])
@@ -120,9 +120,8 @@ def test_a_stage_of_the_workflow_names_its_folder(tmp_path, monkeypatch):
     from gazepipe import cli
 
     seen = []
-    monkeypatch.setattr(cli.lifeline, "at_work", lambda root: nullcontext(seen.append(root)))
-    planned = f"{tmp_path}/results/smoke/.records/.planned/split/a.json"
-    told = {"planned": planned, "file": f"{tmp_path}/none.json", "key": "k"}
-    block = json.dumps({"protocol": "columbia", "record": told})
-    cli.main(["split", "--block", block, "--store", f"{tmp_path}/none.h5", "--out", f"{tmp_path}/a.csv"])
+    monkeypatch.setattr(cli.orphans, "at_work", lambda root: nullcontext(seen.append(root)))
+    job = json.dumps({"name": "split a", "root": f"{tmp_path}/results/smoke", "key": "k"})
+    files = ["--store", f"{tmp_path}/none.h5", "--split", f"{tmp_path}/a.csv"]
+    cli.main(["split", "--settings", '{"protocol": "columbia"}', "--job", job, *files])
     assert seen == [tmp_path / "results/smoke"]

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from gazepipe.config import load as config
-from gazepipe.dag.plan import Job, Plan
+from gazepipe.dag import runs, tables
+from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job, made
 from gazepipe.dag.times import settle_times
 
 
@@ -19,16 +21,16 @@ def keys(raw: dict) -> dict[str, str]:
     run = {"dataset": "columbia-drawn", "model": "resnet18", "fold": "0", "seed": "0"}
     other = {**run, "model": "resnet10_wide"}
     return {
-        "fetch": plan.key("fetch", dataset="columbia-drawn"),
-        "prepare": plan.key("prepare", dataset="columbia-drawn"),
-        "split": plan.key("split", dataset="columbia-drawn"),
-        "base": plan.key("train", method="base", **run),
-        "kd": plan.key("train", method="kd", **run),
-        "kd_prune": plan.key("train", method="kd_prune", **run),
-        "other model": plan.key("train", method="base", **other),
-        "predict kd": plan.key("predict", method="kd", test="mpiifacegaze-drawn", **run),
-        "profile": plan.key("profile", model="resnet18", method="base"),
-        "tables": plan.key("tables"),
+        "fetch": plan.key(Job.of("fetch", dataset="columbia-drawn")),
+        "prepare": plan.key(Job.of("prepare", dataset="columbia-drawn")),
+        "split": plan.key(Job.of("split", dataset="columbia-drawn")),
+        "base": plan.key(Job.of("train", method="base", **run)),
+        "kd": plan.key(Job.of("train", method="kd", **run)),
+        "kd_prune": plan.key(Job.of("train", method="kd_prune", **run)),
+        "other model": plan.key(Job.of("train", method="base", **other)),
+        "predict kd": plan.key(Job.of("predict", method="kd", test="mpiifacegaze-drawn", **run)),
+        "profile": plan.key(Job.of("profile", model="resnet18", method="base")),
+        "tables": plan.key(Job.of("tables")),
     }
 
 
@@ -68,18 +70,17 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(raw, path, value, 
     assert changed(raw, path, value) == expected
 
 
-def test_table_jobs_are_the_whole_selection(raw):
+def test_the_tables_read_the_whole_selection(raw):
     plan = Plan(config.load(raw))
-    jobs = plan.table_jobs()
+    files = [*tables.predictions(plan), *tables.profiles(plan)]
     # Gaze angles: 2 profiles; 2 + 2 folds, each tested on 2 sets by 2 models x 3 methods and by the mean.
     angles = 2 + 4 * 2 * (2 * 3 + 1)
     # Near-eye: the full network's profile and the small one's, which its twin shares; 3 methods and the mean.
     points = 2 + 3 + 1
-    assert len(jobs) == len(set(jobs)) == angles + points
-    outputs = [plan.outputs(job)[0] for job in jobs]
-    assert len(set(outputs)) == len(outputs)
-    assert [dict(job.wildcards)["method"] for job in plan.explain_jobs()] == ["base"]
-    assert plan.seed_jobs() == []
+    assert len(files) == len(set(files)) == angles + points
+    assert len({plan.path(file) for file in files}) == len(files)
+    assert [run["method"] for run in runs.explained(plan.config)] == ["base"]
+    assert tables.agreements(plan) == []
 
 
 NEAR_EYE = {"dataset": "near-eye-drawn", "model": "itracker4", "fold": "0", "seed": "0"}
@@ -87,9 +88,9 @@ NEAR_EYE = {"dataset": "near-eye-drawn", "model": "itracker4", "fold": "0", "see
 
 def near_eye_keys(raw: dict) -> dict[str, str]:
     plan = Plan(config.load(raw))
-    trained = {name: plan.key("train", method=name, **NEAR_EYE) for name in ("base", "small", "small_scratch")}
-    explained = plan.key("explain", method="base", **NEAR_EYE)
-    return {**trained, "explain": explained, "profile": plan.key("profile", model="itracker4", method="small")}
+    trained = {name: plan.key(Job.of("train", method=name, **NEAR_EYE)) for name in ("base", "small", "small_scratch")}
+    explained = plan.key(Job.of("explain", method="base", **NEAR_EYE))
+    return {**trained, "explain": explained, "profile": plan.key(Job.of("profile", model="itracker4", method="small"))}
 
 
 @pytest.mark.parametrize(
@@ -116,49 +117,47 @@ def test_a_change_reaches_the_shrunk_networks(raw, path, value, expected):
 
 def test_a_shrunk_network_is_profiled_by_its_own_weights(raw):
     plan = Plan(config.load(raw))
-    assert plan.shaped_run("itracker4", "base") is None
-    assert plan.shaped_run("itracker4", "small") == {**NEAR_EYE, "method": "small"}
-    assert plan.network_of("small_scratch") == "small"
-    linked = plan.linked_runs(method="small_scratch", **NEAR_EYE)
+    assert runs.shaped(plan.config, "itracker4", "base") is None
+    assert runs.shaped(plan.config, "itracker4", "small") == {**NEAR_EYE, "method": "small"}
+    assert runs.shape_maker(plan.config, "small_scratch") == "small"
+    linked = runs.linked(plan.config, method="small_scratch", **NEAR_EYE)
     assert linked == {"shape": {**NEAR_EYE, "method": "small"}}
 
 
 def test_a_bundle_stands_on_its_run_and_on_the_settings_of_export(raw):
     names = {"dataset": "columbia-drawn", "model": "resnet18", "method": "kd"}
     plan = Plan(config.load(raw))
-    assert plan.deployed_run(**names) == {**names, "fold": "1", "seed": "0"}
-    before, tables = plan.key("export", **names), plan.key("tables")
+    assert runs.first(plan.config, **names) == {**names, "fold": "1", "seed": "0"}
+    before, tables = plan.key(Job.of("export", **names)), plan.key(Job.of("tables"))
     raw["deploy"] = {"tolerance": 0.5}
     plan = Plan(config.load(raw))
-    assert plan.key("export", **names) != before
-    assert plan.key("tables") == tables
-    assert plan.block("export", **names)["about"]["licence"] == "drawn here: none needed"
+    assert plan.key(Job.of("export", **names)) != before
+    assert plan.key(Job.of("tables")) == tables
+    assert plan.settings(Job.of("export", **names)).about.licence == "drawn here: none needed"
 
 
 def test_seeds_are_compared_where_there_are_several(raw):
     raw["benchmark"]["seeds"] = [0, 1]
     plan = Plan(config.load(raw))
-    (job,) = plan.seed_jobs()
-    assert [dict(each.wildcards)["seed"] for each in plan.upstream("explain_seeds", **dict(job.wildcards))] == [
-        "0",
-        "1",
-    ]
+    (file,) = tables.agreements(plan)
+    assert [dict(job.wildcards)["seed"] for job in plan.upstream(file.job)] == ["0", "1"]
 
 
 def test_a_named_run_has_folders_of_its_own(raw):
     plan = Plan(config.load({**raw, "run": "other"}))
-    assert all(plan.outputs(job)[0].startswith("results/other/") for job in plan.table_jobs())
-    assert plan.block("fetch", dataset="columbia-drawn")["folder"] == "data/other/raw/columbia-drawn"
+    assert all(plan.path(file).startswith("results/other/") for file in tables.predictions(plan))
+    fetch = Job.of("fetch", dataset="columbia-drawn")
+    assert plan.settings(fetch).folder == "data/other/raw/columbia-drawn"
+    assert plan.outputs(fetch) == {"receipt": "data/other/raw/columbia-drawn.json"}
 
 
 def test_times_are_brought_in_line_and_otherwise_left_alone(raw, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = Plan(config.load(raw))
     run = {"dataset": "columbia-drawn", "model": "resnet18", "method": "base", "fold": "1", "seed": "0"}
-    store, weights = (
-        Path(plan.outputs(job)[0]) for job in (Job.of("prepare", dataset="columbia-drawn"), Job.of("train", **run))
-    )
-    predictions = Path(plan.outputs(Job.of("predict", **run, test="columbia-drawn"))[0])
+    store = Path(plan.path(made("prepare", "store", dataset="columbia-drawn")))
+    weights = Path(plan.path(made("train", "weights", **run)))
+    predictions = Path(plan.path(made("predict", "predictions", **run, test="columbia-drawn")))
     beside = [store.with_suffix(".rejected.csv"), weights.with_name("history.csv"), weights.with_name("run.json")]
     for path, seconds in ((store, 300), (weights, 100), (predictions, 400), *((path, 50) for path in beside)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,20 +173,20 @@ def test_times_are_brought_in_line_and_otherwise_left_alone(raw, tmp_path, monke
 
 def test_the_page_speaks_of_no_network_that_had_nothing_to_learn_from(raw):
     raw["benchmark"] |= {"datasets": ["columbia-drawn"], "folds": {}}
-    block = Plan(config.load(raw)).block("tables")
-    assert {network["model"] for network in block["networks"]} == {"resnet10_wide", "resnet18"}
-    assert list(block["methods"]) == ["base", "kd", "kd_prune"]
+    settings = Plan(config.load(raw)).settings(Job.of("tables"))
+    assert {network.model for network in settings.networks} == {"resnet10_wide", "resnet18"}
+    assert list(settings.methods) == ["base", "kd", "kd_prune"]
 
 
 def test_networks_that_are_timed_are_timed_with_single_images(raw):
     raw["benchmark"] |= {"deploy": ["resnet18/base"]}
     raw["profiling"] = {"batches": [8]}
-    assert Plan(config.load(raw)).block("speed", dataset="columbia-drawn")["batches"] == [1, 8]
+    assert Plan(config.load(raw)).settings(Job.of("speed", dataset="columbia-drawn")).batches == [1, 8]
 
 
 @pytest.mark.parametrize(("model", "there"), [("itracker4", False), ("resnet18", True)])
 def test_the_table_of_pruned_networks_is_of_those_that_predict_angles(raw, model, there):
     for name in ("itracker4", "resnet18"):
         raw["models"][name]["methods"] = ["base", "half"] if name == model else ["base"]
-    tables = Plan(config.load(raw)).outputs(Job.of("tables"))
-    assert ("results/tables/compression.csv" in tables) == there
+    outputs = Plan(config.load(raw)).outputs(Job.of("tables"))
+    assert ("results/tables/compression.csv" in outputs.values()) == there

@@ -78,7 +78,7 @@ def block(layout: str, *archives: dict, consent: bool = False, **more: object) -
         "folder": "data/raw/set",
         "consent": consent,
         "downloads": "data/downloads",
-        "lock": "data-lock.json",
+        "checksums": "data-checksums.json",
     }
 
 
@@ -141,8 +141,8 @@ def test_several_archives_and_their_folders(web, faces):
     wanted = block("mpiifacegaze", {"url": first, "folder": "all"}, {"url": second, "folder": "all"})
     receipt = fetched(wanted)
     assert sorted(p.name for p in Path(receipt["folder"], "all").iterdir()) == ["p00.mat", "p01.mat"]
-    assert set(json.loads(Path("data-lock.json").read_text())) == {first, second}
-    assert sorted(p.name for p in Path().iterdir()) == ["data", "data-lock.json"]
+    assert set(json.loads(Path("data-checksums.json").read_text())) == {first, second}
+    assert sorted(p.name for p in Path().iterdir()) == ["data", "data-checksums.json"]
 
 
 def test_nothing_is_asked_before_consent(web, faces):
@@ -216,7 +216,7 @@ def test_the_first_checksum_is_locked_and_another_refused(web, faces, pictures):
     url, file = web.serve("/locked.zip", content)
     wanted = block("mpiifacegaze", {"url": url})
     fetched(wanted)
-    entry = json.loads(Path("data-lock.json").read_text())[url]
+    entry = json.loads(Path("data-checksums.json").read_text())[url]
     assert entry["size"] == len(content)
     # A colleague's clone: the lock, and nothing else; the publisher has another file by now.
     for path in ("data/raw/set/p00.mat", "data/raw/set/p01.mat", "data/raw/set/.unpacked.json", "data/raw/set.json"):
@@ -225,7 +225,7 @@ def test_the_first_checksum_is_locked_and_another_refused(web, faces, pictures):
     file.content, file.etag = zipped(faces, "changed"), '"2"'
     message = refusal(wanted)
     assert entry["sha256"] in message
-    assert "data-lock.json" in message
+    assert "data-checksums.json" in message
     assert "locked.zip" in message
     assert "has changed" in message
     assert not list(Path("data/raw/set").iterdir())
@@ -235,9 +235,9 @@ def test_the_first_checksum_is_locked_and_another_refused(web, faces, pictures):
     next(Path("data/downloads").glob("*-locked.zip")).unlink()
     file.content = content
     fetched(wanted)
-    Path("data-lock.json").write_text("{}")
+    Path("data-checksums.json").write_text("{}")
     fetched(wanted)
-    assert json.loads(Path("data-lock.json").read_text()) == {url: entry}
+    assert json.loads(Path("data-checksums.json").read_text()) == {url: entry}
 
 
 def test_a_published_checksum_and_size_are_compared(web, faces):
@@ -248,19 +248,19 @@ def test_a_published_checksum_and_size_are_compared(web, faces):
     assert "the configuration" in message
     url, file = web.serve("/published-size.zip", content)
     assert "announces" in refusal(block("mpiifacegaze", {"url": url, "size": 5}))
-    assert not Path("data-lock.json").exists()
+    assert not Path("data-checksums.json").exists()
     sound = {"url": url, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     fetched(block("mpiifacegaze", sound))
-    assert not Path("data-lock.json").exists(), "what is published needs no lock"
+    assert not Path("data-checksums.json").exists(), "what is published needs no entry"
     assert len(file.asked) == 2
 
 
 def test_a_damaged_lock_is_named(web, faces):
     url, file = web.serve("/bad-lock.zip", zipped(faces))
     for text in ("{", "[]", json.dumps({url: 5}), json.dumps({url: {"sha256": "short"}})):
-        Path("data-lock.json").write_text(text)
-        assert "data-lock.json" in refusal(block("mpiifacegaze", {"url": url}))
-        assert Path("data-lock.json").read_text() == text
+        Path("data-checksums.json").write_text(text)
+        assert "data-checksums.json" in refusal(block("mpiifacegaze", {"url": url}))
+        assert Path("data-checksums.json").read_text() == text
     assert file.asked == []
 
 
@@ -272,7 +272,7 @@ def test_the_wrong_archive_leaves_nothing(web, pictures):
     assert "found: Columbia Gaze Data Set" in message
     assert ".partial" not in message
     assert not Path("data/raw/set").exists()
-    assert not Path("data-lock.json").exists(), "its checksum is not worth keeping"
+    assert not Path("data-checksums.json").exists(), "its checksum is not worth keeping"
 
 
 def test_a_login_page_instead_of_an_archive(web):
@@ -409,7 +409,7 @@ def raw(repository) -> dict:
 def test_the_block_of_a_url_source(raw):
     made = Plan(config.load(raw)).block("fetch", dataset="columbia-drawn")
     assert made["source"]["url"] == raw["datasets"]["columbia-drawn"]["source"]["url"]
-    assert (made["consent"], made["downloads"], made["lock"]) == (False, "data/downloads", "data-lock.json")
+    assert (made["consent"], made["downloads"], made["checksums"]) == (False, "data/downloads", "data-checksums.json")
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,22 @@ import signal
 import cv2
 import numpy as np
 import pytest
+from native_layouts import (
+    PLAIN,
+    labels,
+    manifest_block,
+    patches,
+    straight_mesh,
+    views,
+    write_eyes,
+    write_mat,
+    write_npz,
+    write_pictures,
+    write_xgaze,
+)
 
 from gazepipe import cli
 from gazepipe.datasets.layouts import columbia, manifest
-from tests.datasets.layouts.test_ethxgaze import write as write_xgaze
-from tests.datasets.layouts.test_manifest import PLAIN, block, patches
-from tests.datasets.layouts.test_mpiigaze import write as write_eyes
-from tests.datasets.layouts.test_mpiigaze import write_npz
-from tests.datasets.test_prepare import labels, straight_mesh, views, write_mat, write_pictures
 
 MUTANTS = int(os.environ.get("GAZEPIPE_MUTANTS", "30"))
 SECONDS = 20
@@ -50,7 +58,7 @@ NASTY = [
 def csv_manifest(folder):
     rows = patches(folder, 6)
     (folder / "labels.csv").write_text("\n".join(["image,subject,pitch,yaw", *rows]) + "\n")
-    return folder / "labels.csv", {"manifest": block(**PLAIN)}
+    return folder / "labels.csv", {"manifest": manifest_block(**PLAIN)}
 
 
 def json_manifest(folder):
@@ -58,12 +66,12 @@ def json_manifest(folder):
     rows = [dict(zip(names, row.split(","), strict=True)) for row in patches(folder, 6)]
     rows = [{**row, "pitch": float(row["pitch"]), "yaw": float(row["yaw"])} for row in rows]
     (folder / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    return folder / "labels.jsonl", {"manifest": block(file="labels.jsonl", **PLAIN)}
+    return folder / "labels.jsonl", {"manifest": manifest_block(file="labels.jsonl", **PLAIN)}
 
 
 def patch_png(folder):
     csv_manifest(folder)
-    return folder / "3.png", {"manifest": block(**PLAIN)}
+    return folder / "3.png", {"manifest": manifest_block(**PLAIN)}
 
 
 def patch_jpg(folder):
@@ -72,7 +80,7 @@ def patch_jpg(folder):
     cv2.imwrite(str(folder / "3.jpg"), image)
     text = (folder / "labels.csv").read_text().replace("3.png", "3.jpg")
     (folder / "labels.csv").write_text(text)
-    return folder / "3.jpg", {"manifest": block(**PLAIN)}
+    return folder / "3.jpg", {"manifest": manifest_block(**PLAIN)}
 
 
 def columbia_jpg(folder):

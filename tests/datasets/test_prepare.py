@@ -7,6 +7,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+from native_layouts import labels, straight_mesh, views, write_mat, write_pictures
 
 from gazepipe.datasets import faces
 from gazepipe.datasets.images import UnusableImage, jpeg_width, read_jpeg, warp
@@ -90,28 +91,6 @@ def test_unusable_pictures_say_why(tmp_path):
 
 
 # Columbia Gaze
-
-
-def straight_mesh(image):
-    """A frontal face in the middle of the picture, 63 mm between its eyes at 2 m."""
-    height, width = image.shape[:2]
-    per_mm = columbia_camera(width, height)[0, 0] / 2000
-    mesh = np.zeros((468, 3))
-    places = {faces.RIGHT_EYE: (-31.5, -22), faces.LEFT_EYE: (31.5, -22), faces.MOUTH: (0, 44)}
-    for (a, b), (x, y) in places.items():
-        for corner, beside in ((a, -12), (b, 12)):
-            mesh[corner] = [(width - 1) / 2 + per_mm * (x + beside), (height - 1) / 2 + per_mm * y, 0]
-    return mesh
-
-
-def write_pictures(folder, subjects, names=("0P_0V_0H", "0P_10V_-5H", "-15P_-10V_15H")):
-    rng = np.random.default_rng(0)
-    for subject in subjects:
-        (folder / subject).mkdir(parents=True)
-        for name in names:
-            picture = cv2.resize(rng.integers(0, 256, (27, 41, 3), np.uint8), (648, 432))
-            cv2.imwrite(str(folder / subject / f"{subject}_2m_{name}.jpg"), picture)
-    return folder
 
 
 @pytest.fixture
@@ -257,23 +236,6 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path, found):
 
 
 # MPIIFaceGaze
-
-
-def write_mat(path, images, labels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        file["Data/data"] = images
-        file["Data/label"] = labels
-
-
-def views(count, size=112, seed=0):
-    rng = np.random.default_rng(seed)
-    smooth = [cv2.resize(rng.integers(0, 256, (9, 9, 3), np.uint8), (size, size)) for _ in range(count)]
-    return np.stack(smooth).transpose(0, 3, 1, 2)
-
-
-def labels(count, seed=0):
-    return np.random.default_rng(seed).uniform(-0.5, 0.5, (count, 16)).astype(np.float32)
 
 
 def test_mpiifacegaze_is_read_as_it_is(tmp_path):

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from toy_near_eye import write_near_eye, write_near_eye_split
 from toy_network import lively_network
-from toy_store import HEIGHT, PATCH, WIDTH, write_toy_split, write_toy_store
+from toy_run import BLOCK, SPEC, inputs_of, write_toy_run
+from toy_store import HEIGHT, PATCH, WIDTH
 
 import gazepipe
 from gazepipe.datasets.store import open_store
@@ -27,49 +28,15 @@ from gazepipe.live.runtime import load_network
 from gazepipe.models.registry import build
 from gazepipe.models.weights import save_weights
 
-SPEC = {"arch": "toy_network:toy_network", "width": 1.0, "input": [1, HEIGHT, WIDTH]}
-TRAINING = {
-    "batch_size": 32,
-    "optimizer": "adamw",
-    "weight_decay": 0.01,
-    "schedule": "cosine",
-    "warmup_epochs": 0.0,
-    "clip_norm": 5.0,
-    "loss": "smooth_l1",
-    "augmentation": dict.fromkeys(
-        ("crop", "flip", "blur", "sharpness", "mixup", "pairs", "shift", "brightness", "contrast", "noise"), 0.0
-    ),
-}
-BLOCK = {
-    "fold": 0,
-    "model": SPEC,
-    "seed": 0,
-    "threads": 1,
-    "device": "cpu",
-    "calibration": 48,
-    "tolerance": 10.0,
-    "fine_tuning": None,
-    "training": TRAINING,
-    "statistics": {"resamples": 1000, "seed": 0},
-    "about": {"dataset": "toy", "model": "resnet18", "method": "base", "drawn": True, "licence": "made up, free"},
-}
 MODEL_FILES = ("model.onnx", "model.int8.onnx", "model.xml", "model.bin", "model.int8.xml", "model.int8.bin")
-NORMALISATION = {"mean": 0.4, "std": 0.3, "patch": PATCH}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     """A folder with a store, a split, weights and their predictions."""
-    folder = tmp_path_factory.mktemp("run")
-    write_toy_store(folder / "toy.h5", per_subject=20)
-    write_toy_split(folder / "toy.csv")
-    save_weights(folder / "model.safetensors", lively_network(SPEC), SPEC, NORMALISATION)
+    folder = write_toy_run(tmp_path_factory.mktemp("run"), per_subject=20)
     predict(BLOCK, *inputs_of(folder)[:3], folder / "predicted.csv")
     return folder
-
-
-def inputs_of(run: Path) -> list[Path]:
-    return [run / name for name in ("model.safetensors", "toy.h5", "toy.csv", "predicted.csv")]
 
 
 @pytest.fixture(scope="module")

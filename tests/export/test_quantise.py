@@ -1,5 +1,6 @@
 """int8: calibration, ranges and weights against closed forms, which layers stay in fp32, fine-tuning, the tolerance."""
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import numpy_helper
 from openvino import opset13
 from torch import nn
 from toy_network import lively_network
-from toy_store import write_toy_split, write_toy_store
+from toy_run import BLOCK, SPEC, TRAINING, write_toy_run
 
 from gazepipe.datasets.store import open_store
 from gazepipe.export.onnx import open_engine, predictions, save_ir, to_onnx, torch_engine
@@ -34,17 +35,12 @@ from gazepipe.export.quantise import (
     widen_scalars,
 )
 from gazepipe.export.stage import Trained, open_trained
-from gazepipe.models.weights import save_weights
 from gazepipe.training.state import State
-from tests.export.test_export import BLOCK, NORMALISATION, SPEC, TRAINING
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Trained:
-    folder = tmp_path_factory.mktemp("quantise")
-    write_toy_store(folder / "toy.h5", per_subject=20)
-    write_toy_split(folder / "toy.csv")
-    save_weights(folder / "model.safetensors", lively_network(SPEC), SPEC, NORMALISATION)
+    folder = write_toy_run(tmp_path_factory.mktemp("quantise"), per_subject=20)
     return open_trained(BLOCK, folder / "model.safetensors", open_store(folder / "toy.h5"), folder / "toy.csv")
 
 
@@ -291,3 +287,12 @@ def test_killed_fine_tuning_goes_on_where_it_was(trained, calibration, tmp_path,
     assert kills == len(seen) > 2
     assert again == history
     assert all(torch.equal(killed.state_dict()[name], value) for name, value in whole.state_dict().items())
+
+
+def test_the_use_of_openvino_and_nncf_is_not_reported():
+    from nncf.telemetry import wrapper
+    from openvino.tools.ovc import convert_impl
+
+    assert convert_impl.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+    assert not hasattr(wrapper, "Telemetry")
+    assert multiprocessing.active_children() == []

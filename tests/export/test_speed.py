@@ -9,27 +9,21 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_network import lively_network
-from toy_store import write_toy_split, write_toy_store
+from toy_run import BLOCK, SPEC, inputs_of, write_toy_run
 
 from gazepipe.errors import UserError
 from gazepipe.evaluation.predict import predict
 from gazepipe.export import speed as module
 from gazepipe.export.speed import COLUMNS, speed
 from gazepipe.export.stage import export
-from gazepipe.models.weights import save_weights
 from gazepipe.report import pareto as figure
-from tests.export.test_export import BLOCK, NORMALISATION, SPEC, inputs_of
 
 TIMING = {"batches": [1, 2], "seconds": 0.01, "threads": 1, "models": {"toy": SPEC}}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("speed")
-    write_toy_store(folder / "toy.h5", per_subject=4)
-    write_toy_split(folder / "toy.csv")
-    save_weights(folder / "model.safetensors", lively_network(SPEC), SPEC, NORMALISATION)
+    folder = write_toy_run(tmp_path_factory.mktemp("speed"), per_subject=4)
     predict(BLOCK, *inputs_of(folder)[:3], folder / "predicted.csv")
     export({**BLOCK, "calibration": 4}, *inputs_of(folder), folder / "bundle")
     return folder
@@ -142,6 +136,10 @@ def test_every_point_is_named_and_no_name_covers_another(tmp_path, monkeypatch):
         groups = figure._groups(points.network.tolist(), places)
         named.extend(sorted(point for _, group in groups for point in group))
         name(axes, points, column)
+        drawn = [text.get_window_extent().extents for text in axes.texts if text.get_text()]
+        for extent, (box, _) in zip(drawn, boxes[-1], strict=True):
+            assert (extent[:2] >= np.array(box[:2]) - 0.5).all(), "a name lies in the place found for it"
+            assert (extent[2:] <= np.array(box[2:]) + 0.5).all()
 
     monkeypatch.setattr(figure, "_free_place", noted)
     monkeypatch.setattr(figure, "_name", panel)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from native_layouts import HEADER, write_recording
 
 from gazepipe.cli import main
 from gazepipe.dag import paths
@@ -16,7 +17,6 @@ from gazepipe.datasets.store import open_store
 from gazepipe.models.registry import build
 from gazepipe.models.weights import load_weights, save_weights
 from gazepipe.near_eye import video
-from tests.datasets.layouts.test_near_eye import HEADER, write_recording
 
 SIZE = (144, 160)
 PATCH = {"kind": "near-eye", "height": SIZE[0], "width": SIZE[1]}

@@ -13,7 +13,9 @@ import pytest
 from gazepipe import cli
 from gazepipe.common.files import write_json
 from gazepipe.config import load as config
-from gazepipe.dag.plan import STAGES, Job, Plan
+from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job
+from gazepipe.dag.stages import STAGES
 from gazepipe.errors import UserError
 from gazepipe.provenance import changes, records
 from gazepipe.provenance import diff as compare
@@ -38,18 +40,18 @@ def plan_of(raw: dict, **changed: object) -> Plan:
 
 
 def chain(plan: Plan, job: Job) -> list[Job]:
-    found = [each for up in plan.upstream(job.stage, **dict(job.wildcards)) for each in chain(plan, up)]
+    found = [each for up in plan.upstream(job) for each in chain(plan, up)]
     return list(dict.fromkeys([*found, job]))
 
 
 def make(plan: Plan, *jobs: Job) -> None:
     """As a workflow does, but for what the stages compute: announce, write the results, finish."""
     for job in jobs:
-        records.announce(plan, job)
-        for path in plan.outputs(job):
+        records.announce(plan, [job])
+        for path in plan.outputs(job).values():
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).touch()
-        records.finish(records.entry(plan, job))
+        records.finish(plan.root, str(job), plan.key(job))
 
 
 def run(method: str) -> Job:
@@ -64,7 +66,7 @@ def made(place, raw) -> Plan:
 
 
 def weights(plan: Plan, method: str) -> Path:
-    return Path(plan.outputs(run(method))[0])
+    return Path(plan.outputs(run(method))["weights"])
 
 
 def reasons(text: str) -> list[str]:
@@ -122,11 +124,12 @@ def test_what_has_run_again_upstream_still_tells_why(made, raw):
 
 def test_a_change_that_is_taken_back_leaves_nothing_to_do(made, raw):
     changed = plan_of(raw, training={"epochs": 8})
-    records.announce(changed, run("base"))
+    records.announce(changed, [run("base")])
     assert "would not run again" in explain(plan_of(raw), weights(made, "base"))
     # Run again by force: what was planned under another key does not become its record.
-    records.finish(records.entry(plan_of(raw), run("base")))
-    assert records.recorded(made, run("base"))["key"] == made.key("train", method="base", **RUN)
+    now = plan_of(raw)
+    records.finish(now.root, str(run("base")), now.key(run("base")))
+    assert records.recorded(made, run("base"))["key"] == made.key(run("base"))
 
 
 def test_a_missing_result_is_named(made):
@@ -164,8 +167,8 @@ def test_every_result_is_found_to_be_its_jobs(raw):
     jobs = {*chain(plan, Job.of("tables")), exported}
     assert {job.stage for job in jobs} == set(STAGES)
     for job in jobs:
-        assert all(plan.maker(path) == job for path in plan.outputs(job))
-        assert set(dict(job.wildcards)) == set(STAGES[job.stage])
+        assert all(plan.maker(path) == job for path in plan.outputs(job).values())
+        assert set(dict(job.wildcards)) == set(STAGES[job.stage].wildcards)
     assert plan.maker("results/runs/columbia-drawn/resnet18/base/fold1/seed0") == run("base")
 
 
@@ -220,8 +223,8 @@ def write_run(folder: Path, **facts: object) -> Path:
 
 
 def test_two_runs_are_compared_by_their_records(tmp_path, capsys):
-    a = write_run(tmp_path / "results/runs/a", block={"training": {"epochs": 6}})
-    b = write_run(tmp_path / "results/runs/b", block={"training": {"epochs": 8}}, source="s2", validation_error=2.5)
+    a = write_run(tmp_path / "results/runs/a", settings={"training": {"epochs": 6}})
+    b = write_run(tmp_path / "results/runs/b", settings={"training": {"epochs": 8}}, source="s2", validation_error=2.5)
     for source, module in (("s1", "m1"), ("s2", "m2")):
         write_json(tmp_path / f"results/.records/.source/{source}.json", {"gazepipe.training.losses": module})
         write_json(tmp_path / f"results/.records/.source/{module}.json", {"l1": module, "l2": "same"})
@@ -229,7 +232,7 @@ def test_two_runs_are_compared_by_their_records(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:] == [
         "configuration:",
-        "  block.training.epochs: 6 -> 8",
+        "  settings.training.epochs: 6 -> 8",
         "source:",
         "  source: gazepipe.training.losses.l1 changed",
         "results:",

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,12 +7,41 @@ import pytest
 
 from gazepipe.common.files import write_json
 from gazepipe.config import load as config
-from gazepipe.dag import paths
 from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import File, Job, made
+from gazepipe.dag.stages import RUN
 from gazepipe.errors import UserError
-from gazepipe.report import tables
+from gazepipe.report import settings as report_settings
+from gazepipe.report.settings import TABLES, Table
+from gazepipe.report.tables import tables
 
 OFFSET_DEG = {("mean", "none"): 9.0, ("resnet18", "base"): 4.0, ("resnet18", "kd"): 3.0}
+
+
+class Run:
+    """A configuration whose results lie in a folder of their own: what the stage reads there, and what it writes."""
+
+    def __init__(self, raw: dict, folder: Path):
+        self.plan = Plan(config.load(raw))
+        self.folder = folder
+
+    def file(self, file: File) -> Path:
+        return self.folder / Path(self.plan.path(file)).relative_to(self.plan.root)
+
+    def inputs(self, *names: str) -> list[tuple[File, dict, Path]]:
+        """The files that the tables are made from, each with its wildcards and its place."""
+        read = self.plan.inputs(Job.of("tables"))
+        return [(file, dict(file.job.wildcards), self.file(file)) for name in names for file in read[name]]
+
+    def write(self) -> None:
+        tables(self.plan.settings(Job.of("tables")), self.folder)
+
+    def table(self, name: str) -> pd.DataFrame:
+        return pd.read_csv(self.folder / "tables" / f"{name}.csv", keep_default_na=False, na_values=[""])
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "tables.md"
 
 
 @pytest.fixture
@@ -21,18 +51,16 @@ def results(repository, tmp_path):
     chosen = {"datasets": ["columbia-drawn", "mpiifacegaze-drawn"], "models": ["resnet18"]}
     raw["benchmark"] |= {**chosen, "methods": ["base", "kd"], "seeds": [0, 1]}
     raw["benchmark"]["folds"] = {"columbia-drawn": [0, 1], "mpiifacegaze-drawn": [0, 1, 2]}
-    plan = Plan(config.load(raw))
-    plan.root = str(tmp_path / "results")
-    for job in plan.table_jobs():
-        wildcards = dict(job.wildcards)
-        if job.stage == "profile":
+    run = Run(raw, tmp_path / "results")
+    for file, wildcards, path in run.inputs("predictions", "profiles"):
+        if file.job.stage == "profile":
             row = {"runtime": "eager", "batch": 1, "images_per_second": 50.0, "latency_ms": 20.0}
             size = {"model": {}, "params": 1_000_000, "macs": 2_000_000_000, "rows": [row]}
             profile = {"sizes": {"paper": size, "run": size}, "threads": 2, "machine": {"cpu": "a cpu", "cores": 2}}
-            write_json(plan.outputs(job)[0], profile)
+            write_json(path, profile)
             continue
-        write_predictions(plan.outputs(job)[0], wildcards)
-    return plan, tmp_path / "results" / "tables.md"
+        write_predictions(path, wildcards)
+    return run
 
 
 def write_predictions(path, wildcards):
@@ -46,7 +74,6 @@ def write_predictions(path, wildcards):
         error = np.radians(base + fold + number + seed + (0 if own else 4))
         rows += [(subject, p, 0.0, p + error, 0.0) for p in (-0.1, 0.0, 0.1)]
     frame = pd.DataFrame(rows, columns=["subject", "pitch", "yaw", "pitch_pred", "yaw_pred"])
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(path, index=False)
 
@@ -59,9 +86,8 @@ def row(frame: pd.DataFrame, **where: str) -> pd.Series:
 
 
 def test_numbers_against_a_closed_form(results):
-    plan, out = results
-    tables.write_tables(plan.block("tables"), out)
-    benchmark = pd.read_csv(out.parent / "tables/benchmark.csv")
+    results.write()
+    benchmark = results.table("benchmark")
     assert list(benchmark) == ["dataset", "model", "method", "error_deg", "std_deg", "n_subjects"]
     # Subjects of fold f have errors base + f and base + f + 1; seeds cancel.
     lab = row(benchmark, dataset="columbia-drawn", method="base")
@@ -70,7 +96,7 @@ def test_numbers_against_a_closed_form(results):
     assert lab.n_subjects == 4
     assert row(benchmark, dataset="mpiifacegaze-drawn", model="mean").error_deg == pytest.approx(10.5, abs=1e-3)
 
-    cross = pd.read_csv(out.parent / "tables/cross_dataset.csv")
+    cross = results.table("cross_dataset")
     assert list(cross) == ["train", "test", "model", "method", "error_deg", "std_deg", "n_subjects"]
     # The same four subjects under every fold's network: folds average within a subject.
     there = row(cross, train="mpiifacegaze-drawn", method="kd")
@@ -78,22 +104,21 @@ def test_numbers_against_a_closed_form(results):
     assert there.std_deg == pytest.approx(1.0, abs=1e-3)
     assert there.n_subjects == 4
 
-    efficiency = pd.read_csv(out.parent / "tables/efficiency.csv")
+    efficiency = results.table("efficiency")
     assert list(efficiency) == [
         "model", "method", "params", "macs", "runtime", "batch", "images_per_second", "latency_ms",
     ]  # fmt: skip
     assert set(efficiency.method) == {"base", "kd"}
 
-    compared = pd.read_csv(out.parent / "tables/comparisons.csv")
+    compared = results.table("comparisons")
     assert len(compared) == 4
     assert compared.difference_deg.to_numpy() == pytest.approx(-1.0, abs=1e-3)
     assert (compared.p_holm >= compared.p_wilcoxon).all()
 
 
 def test_the_page_says_what_a_reader_must_know(results):
-    plan, out = results
-    tables.write_tables(plan.block("tables"), out)
-    page = out.read_text()
+    results.write()
+    page = results.page.read_text()
     for heading in ("## Benchmark", "## Cross-dataset", "## Inference speed", "## What was run"):
         assert heading in page
     assert "*predict the mean*" in page
@@ -102,27 +127,32 @@ def test_the_page_says_what_a_reader_must_know(results):
     assert page.index("real") < page.index("4.97"), "published figures are marked before they appear"
     assert "5.00 ± 0.71" in page
     assert "1.00 M" in page
-    assert plan.source("train", model="resnet18", method="kd") in page
+    trained = results.inputs("predictions")[-1][1]
+    assert results.plan.source(Job.of("train", **{name: trained[name] for name in RUN})) in page
 
 
 def test_same_inputs_same_bytes(results):
-    plan, out = results
-    tables.write_tables(plan.block("tables"), out)
-    before = {path: path.read_bytes() for path in [out, *(out.parent / "tables").iterdir()]}
-    tables.write_tables(plan.block("tables"), out)
+    results.write()
+    before = {path: path.read_bytes() for path in [results.page, *(results.folder / "tables").iterdir()]}
+    results.write()
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_damaged_prediction_is_named(results):
-    plan, out = results
-    job = next(job for job in plan.table_jobs() if job.stage == "predict")
-    with open(plan.outputs(job)[0], "a") as file:
+    path = next(path for file, _, path in results.inputs("predictions") if file.job.stage == "predict")
+    with open(path, "a") as file:
         file.write("s,0.1,nan,0.1,0.1\n")
-    with pytest.raises(UserError, match=plan.outputs(job)[0]):
-        tables.write_tables(plan.block("tables"), out)
-    assert not out.exists()
+    with pytest.raises(UserError, match=str(path)):
+        results.write()
+    assert not results.page.exists()
+    assert not (results.folder / "tables").exists()
 
 
+EXPLAINED = {
+    "summary": {"heat maps": {"sanity": {"verdict": "the maps of every method change"}}},
+    "width": {"low_rank": 6, "dropped": 12, "full_error_px": 11.5},
+    "dimension": {"estimates": {"active_subspace_99": 3, "pca_99": 20}},
+}
 OFFSET_PX = {"none": 100.0, "base": 10.0, "small": 12.0, "small_scratch": 15.0}
 
 
@@ -133,43 +163,36 @@ def near_eye_results(repository, tmp_path):
     raw = config.read(repository / "config.yaml")
     raw["benchmark"] = {**raw["benchmark"], "datasets": ["near-eye-drawn"], "models": ["itracker4"], "seeds": [0, 1]}
     raw["benchmark"]["folds"] = {}
-    plan = Plan(config.load(raw))
-    plan.root = str(tmp_path / "results")
-    for job in plan.table_jobs():
-        names = dict(job.wildcards)
-        if job.stage == "profile":
+    run = Run(raw, tmp_path / "results")
+    for file, names, path in run.inputs("predictions", "profiles"):
+        if file.job.stage == "profile":
             rows = [{"runtime": "eager", "batch": b, "images_per_second": 50.0, "latency_ms": 20.0 * b} for b in (8, 1)]
             size = {"model": {}, "params": 500_000, "first_fc_params": 160_000, "macs": 270_000_000, "rows": rows}
-            write_json(plan.outputs(job)[0], {"sizes": {"run": size}, "threads": 2, "machine": {"cpu": "a cpu"}})
+            write_json(path, {"sizes": {"run": size}, "threads": 2, "machine": {"cpu": "a cpu"}})
             continue
         offset = OFFSET_PX[names.get("method", "none")] + 2 * int(names["seed"])
         points = [(f"test-0{n}", 600.0 + i, 400.0, offset + n + 4 * (i == 2)) for n in (1, 2) for i in range(3)]
         frame = pd.DataFrame(points, columns=["subject", "x", "y", "off"])
         frame = frame.assign(x_pred=frame.x + frame.off, y_pred=frame.y).drop(columns="off")
-        Path(plan.outputs(job)[0]).parent.mkdir(parents=True, exist_ok=True)
-        frame.to_csv(plan.outputs(job)[0], index=False)
-    for method in ("base", "small", "small_scratch"):
-        folder = Path(paths.run_folder(plan.root, "near-eye-drawn", "itracker4", method, 0, 0))
-        folder.mkdir(parents=True)
-        (folder / "model.safetensors").write_bytes(b"x" * 2048)
-    for job in plan.explain_jobs():
-        folder = Path(plan.outputs(job)[0]).parent
-        sanity = {"verdict": "the maps of every method change"}
-        write_json(folder / "explain.json", {"heat maps": {"sanity": sanity}})
-        write_json(folder / "width.json", {"low_rank": 6, "dropped": 12, "full_error_px": 11.5})
-        write_json(folder / "dimension.json", {"estimates": {"active_subspace_99": 3, "pca_99": 20}})
-    for job in plan.seed_jobs():
-        path = Path(plan.outputs(job)[0])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(path, index=False)
+    for _, _, path in run.inputs("weights"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x" * 2048)
+    for file, _, path in run.inputs("explanations"):
+        write_json(path, EXPLAINED[file.output])
+    for _, _, path in run.inputs("agreements"):
         path.parent.mkdir(parents=True)
         path.write_text("importance,a,b,spectrum\ntaylor,x,y,0.75\n")
-    return plan, tmp_path / "results" / "tables.md"
+    return run
 
 
 def test_near_eye_numbers_against_a_closed_form(near_eye_results):
-    plan, out = near_eye_results
-    tables.write_tables(plan.block("tables"), out)
-    assert {path.name for path in (out.parent / "tables").iterdir()} == {f"{n}.csv" for n in paths.TABLES["point"]}
-    networks = pd.read_csv(out.parent / "tables/near_eye.csv", keep_default_na=False, na_values=[""])
+    near_eye_results.write()
+    assert {path.name for path in (near_eye_results.folder / "tables").iterdir()} == {
+        "near_eye.csv", "near_eye_subjects.csv", "near_eye_comparisons.csv",
+    }  # fmt: skip
+    networks = near_eye_results.table("near_eye")
     small = row(networks, method="small")
     # Subjects 1 and 2, seeds 0 and 2 px more, a third of the images 4 px more.
     assert small.error_px == pytest.approx(12 + 1.5 + 1 + 4 / 3, abs=1e-3)
@@ -181,9 +204,9 @@ def test_near_eye_numbers_against_a_closed_form(near_eye_results):
     mean = row(networks, model="mean")
     assert mean.error_px == pytest.approx(100 + 1.5 + 4 / 3, abs=1e-3)
     assert np.isnan(mean.params)
-    subjects = pd.read_csv(out.parent / "tables/near_eye_subjects.csv")
+    subjects = near_eye_results.table("near_eye_subjects")
     assert row(subjects, method="base", subject="test-02").error_px == pytest.approx(10 + 2 + 1 + 4 / 3, abs=1e-3)
-    pairs = pd.read_csv(out.parent / "tables/near_eye_comparisons.csv")
+    pairs = near_eye_results.table("near_eye_comparisons")
     base = 10 + 1.5 + 1 + 4 / 3
     assert row(pairs, method="small", baseline="base").difference_percent == pytest.approx(100 * 2 / base, abs=1e-3)
     against = row(pairs, method="small", baseline="small_scratch").difference_percent
@@ -191,9 +214,8 @@ def test_near_eye_numbers_against_a_closed_form(near_eye_results):
 
 
 def test_the_near_eye_page_shows_what_the_explanation_says(near_eye_results):
-    plan, out = near_eye_results
-    tables.write_tables(plan.block("tables"), out)
-    page = out.read_text()
+    near_eye_results.write()
+    page = near_eye_results.page.read_text()
     for text in ("| itracker4 + small ", "| *predict the mean* ", "500.00 k", "160.00 k", "0.750"):
         assert text in page
     lines = [line for line in page.splitlines() if line.startswith("| itracker4, seed 1")]
@@ -204,13 +226,10 @@ def test_the_near_eye_page_shows_what_the_explanation_says(near_eye_results):
 
 
 def test_a_point_network_of_ones_own_has_no_first_layer_to_count(near_eye_results):
-    plan, out = near_eye_results
-    for job in plan.table_jobs():
-        if job.stage == "profile":
-            path = Path(plan.outputs(job)[0])
-            path.write_text(path.read_text().replace("first_fc_params", "other"))
-    tables.write_tables(plan.block("tables"), out)
-    networks = pd.read_csv(out.parent / "tables/near_eye.csv", keep_default_na=False, na_values=[""])
+    for _, _, path in near_eye_results.inputs("profiles"):
+        path.write_text(path.read_text().replace("first_fc_params", "other"))
+    near_eye_results.write()
+    networks = near_eye_results.table("near_eye")
     assert networks.first_fc_params.isna().all()
     assert row(networks, method="base").params == 500_000
 
@@ -225,12 +244,10 @@ def pruned(repository, tmp_path):
     raw = config.read(repository / "config.yaml")
     raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "methods": list(PRUNED_DEG)}
     raw["benchmark"] |= {"folds": {"columbia-drawn": [0, 1]}, "deploy": ["resnet18/base", "resnet18/half"]}
-    plan = Plan(config.load(raw))
-    plan.root = str(tmp_path / "results")
-    for job in plan.table_jobs() + plan.deploy_jobs():
-        wildcards, path = dict(job.wildcards), plan.outputs(job)[0]
+    run = Run(raw, tmp_path / "results")
+    for file, wildcards, path in run.inputs("predictions", "profiles", "deployed"):
         cost = {"params": 4000, "macs": 8000} if wildcards.get("method") == "base" else {"params": 1000, "macs": 4000}
-        match job.stage:
+        match file.job.stage:
             case "profile":
                 row = {"runtime": "eager", "batch": 1, "images_per_second": 50.0, "latency_ms": 20.0}
                 sizes = {name: {**cost, "rows": [row]} for name in ("run", "paper")}
@@ -238,17 +255,17 @@ def pruned(repository, tmp_path):
                 machine = {"threads": 2, "machine": {"cpu": "a cpu", "cores": 2}}
                 write_json(path, {"sizes": sizes if full else {"run": sizes["run"]}, **machine})
             case "speed":
-                write_speed(Path(path))
+                write_speed(path.with_suffix(".csv"))
             case "export_errors":
                 errors = [PRUNED_DEG[wildcards["method"]] + int(wildcards["fold"]) + number for number in (0, 1)]
                 names = [f"{wildcards['fold']}{number}" for number in (0, 1)]
                 rows = [(r, p, n, e + more) for r, p, more in EXPORTED for n, e in zip(names, errors, strict=True)]
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 pd.DataFrame(rows, columns=["runtime", "precision", "subject", "error"]).to_csv(path, index=False)
             case _:
                 OFFSET_DEG.update({("resnet18", name): value for name, value in PRUNED_DEG.items()})
                 write_predictions(path, wildcards)
-    return plan, tmp_path / "results" / "tables.md"
+    return run
 
 
 def write_speed(path: Path) -> None:
@@ -266,9 +283,8 @@ def write_speed(path: Path) -> None:
 
 
 def test_pruned_networks_beside_the_full_one_and_their_twins(pruned):
-    plan, out = pruned
-    tables.write_tables(plan.block("tables"), out)
-    frame = pd.read_csv(out.parent / "tables/compression.csv")
+    pruned.write()
+    frame = pruned.table("compression")
     assert list(frame.role) == ["full", "scratch", "scratch_kd"]
     # Subjects of fold 0 are 0 and 1 degrees beside the offset, those of fold 1 are 1 and 2; the seed takes 0.5 off.
     expected = {name: degrees + 1 - 0.5 for name, degrees in PRUNED_DEG.items()}
@@ -277,7 +293,7 @@ def test_pruned_networks_beside_the_full_one_and_their_twins(pruned):
         assert line.against_deg == pytest.approx(expected[line.against], abs=1e-3)
         change = 100 * (expected["half"] / expected[line.against] - 1)
         assert [line.change_percent, line.low_percent, line.high_percent] == pytest.approx([change] * 3, abs=0.02)
-    text = out.read_text()
+    text = pruned.page.read_text()
     first, second, _ = [line for line in text.splitlines() if line.startswith("| resnet18 + half | columbia")][-3:]
     cells = [
         "1.00 k",
@@ -291,13 +307,12 @@ def test_pruned_networks_beside_the_full_one_and_their_twins(pruned):
     ]
     assert [cell.strip() for cell in first.split("|")][3:-1] == cells
     assert "half_scratch: from scratch, 6 epochs" in second
-    assert len(pd.read_csv(out.parent / "tables/efficiency.csv")) == 1  # no published size of a pruned network
+    assert len(pruned.table("efficiency")) == 1  # no published size of a pruned network
 
 
 def test_exported_networks_are_told_by_what_their_files_predict(pruned):
-    plan, out = pruned
-    tables.write_tables(plan.block("tables"), out)
-    frame = pd.read_csv(out.parent / "tables/deployed.csv")
+    pruned.write()
+    frame = pruned.table("deployed")
     assert len(frame) == 2 * 3 * 2  # networks, variants, batches
     int8 = frame[(frame.method == "half") & (frame.precision == "int8")].iloc[0]
     assert (int8.error, int8.n_subjects) == (pytest.approx(4.84), 4)
@@ -305,13 +320,52 @@ def test_exported_networks_are_told_by_what_their_files_predict(pruned):
     assert [int8.change_percent, int8.low_percent, int8.high_percent] == pytest.approx([own] * 3, abs=1e-3)
     changes = [int8.total_change_percent, int8.total_low_percent, int8.total_high_percent]
     assert changes == pytest.approx([total] * 3, abs=1e-3)
-    assert (out.parent / "figures/pareto/columbia-drawn.png").read_bytes()[:4] == b"\x89PNG"
-    assert "| resnet18 + half | ONNX Runtime, int8 |" in out.read_text()
+    assert (pruned.folder / "figures/pareto/columbia-drawn.png").read_bytes()[:4] == b"\x89PNG"
+    assert "| resnet18 + half | ONNX Runtime, int8 |" in pruned.page.read_text()
 
 
 def test_damaged_errors_of_an_exported_network(pruned):
-    plan, out = pruned
-    path = Path(paths.deployed_errors(plan.root, "columbia-drawn", "resnet18", "half", 1, 0))
+    names = {"dataset": "columbia-drawn", "model": "resnet18", "method": "half", "fold": 1, "seed": 0}
+    path = pruned.file(made("export_errors", "errors", **names))
     path.write_text("runtime,subject\n")
     with pytest.raises(UserError, match=r"seed0\.csv: cannot be read"):
-        tables.write_tables(plan.block("tables"), out)
+        pruned.write()
+
+
+def toy(results):
+    """A table of its own: the sum of the errors of each model."""
+    return results.errors.groupby("model", sort=False).error.sum().rename("sum_deg").reset_index()
+
+
+def toy_section(results, frame):
+    return ["## Toy", f"{len(frame)} models in all, {len(results.settings.seeds)} seeds."]
+
+
+def test_a_table_is_its_functions_and_one_declaration(results, monkeypatch):
+    before = results.plan.key(Job.of("tables"))
+    declared = Table("toy", "angles", frame=f"{__name__}:toy", section=f"{__name__}:toy_section")
+    other = Table("other", "point", frame=f"{__name__}:toy", section=f"{__name__}:toy_section")
+    monkeypatch.setattr(report_settings, "TABLES", (TABLES[0], declared, other, *TABLES[1:]))
+    plan, job = Plan(results.plan.config), Job.of("tables")
+    assert plan.outputs(job)["toy"] == "results/tables/toy.csv"
+    assert "other" not in plan.outputs(job)  # no data set of gaze points is selected
+    assert __name__ in plan.modules(job)
+    assert plan.key(job) != before
+    tables(plan.settings(job), results.folder)
+    frame = results.table("toy")
+    assert list(frame.model) == ["mean", "resnet18"]
+    assert (frame.sum_deg > 0).all()
+    page = results.page.read_text()
+    assert (
+        page.index("## Benchmark") < page.index("## Toy\n\n2 models in all, 2 seeds.") < page.index("## Cross-dataset")
+    )
+    listed = json.loads((results.folder / "checksums.json").read_text())["files"]
+    assert "tables/toy.csv" in listed
+    assert "tables/other.csv" not in listed
+
+
+def test_the_fingerprint_of_the_tables_holds_their_modules_and_no_others(results, pruned):
+    angles, all_angles = (run.plan.modules(Job.of("tables")) for run in (results, pruned))
+    assert "gazepipe.report.angles" in angles
+    assert not {"gazepipe.near_eye.tables", "gazepipe.report.deployed", "gazepipe.report.compression"} & {*angles}
+    assert {"gazepipe.report.compression", "gazepipe.report.deployed", "gazepipe.report.pareto"} < {*all_angles}

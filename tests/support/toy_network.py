@@ -1,5 +1,7 @@
 """A network with every kind of layer that exporting must get right, small enough to be exported in a second."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -34,3 +36,10 @@ def lively_network(spec: dict, seed: int = 0) -> nn.Module:
     model.train()(torch.randn(64, *spec["input"]))  # leaves the statistics of a fresh network behind
     nn.init.normal_(model.head[-1].weight, std=0.1)
     return model.eval()
+
+
+def forgetful(width: float, input_shape: tuple[int, int, int]) -> torch.nn.Module:
+    """A network that draws from torch's own generator in every step."""
+    return torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(math.prod(input_shape), 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2)
+    )

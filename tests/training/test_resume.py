@@ -14,7 +14,7 @@ import pytest
 import torch
 from toy_points import write_toy_points
 from toy_store import write_toy_split, write_toy_store
-from toy_training import OFF, POINT_SPEC, SPEC, settings
+from toy_training import KD, OFF, POINT_SPEC, REBIRTH, SPEC, STRUCTURAL, settings
 from toy_training import run as stage
 
 from gazepipe.methods.settings import TrainSettings
@@ -23,10 +23,6 @@ from gazepipe.training.state import SIGNALS, State, Stopped
 AUGMENTATION = OFF.model_copy(
     update={"crop": 0.2, "blur": 0.1, "pairs": 0.2, "shift": 0.1, "contrast": 0.1, "noise": 0.02}
 )
-FEATURE = {"stages": [0, 1], "temperature": 0.5, "masked": 0.1, "attention": 0.1, "non_local": 0.1}
-KD = {"response": 1.0, "random_target": True, "reliability": True, "feature": FEATURE}
-REBIRTH = {"share": 0.15, "generations": 2, "epochs": 1, "pearson": 0.1}
-STRUCTURAL = {"ratio": 0.5, "round_to": 2, "steps": 2, "epochs": 1}
 STOPPING = {"patience": 1, "delta": 1e3}
 
 
@@ -39,7 +35,7 @@ RUNS = {
     "averaged": chosen(ema=0.9),
     "sgd": chosen(optimizer="sgd", learning_rate=1e-3),
     "half": chosen(precision="fp16", epochs=6),
-    "dropout": chosen({**SPEC, "arch": "test_resume:forgetful"}),
+    "dropout": chosen({**SPEC, "arch": "toy_network:forgetful"}),
     "stopped early": chosen(early_stopping=STOPPING, epochs=4),
     "kd": chosen(kinds={"kd": KD}),
     "rebirth": chosen(kinds={"rebirth": REBIRTH}),
@@ -48,13 +44,6 @@ RUNS = {
     "kd and pruned": chosen(kinds={"structural": {**STRUCTURAL, "steps": 3}, "kd": KD}, ema=0.9),
     "points": chosen(POINT_SPEC, normalise="training", loss="l1"),
 }
-
-
-def forgetful(width: float, input_shape: tuple[int, int, int]) -> torch.nn.Module:
-    """A network that draws from torch's own generator in every step."""
-    return torch.nn.Sequential(
-        torch.nn.Flatten(), torch.nn.Linear(int(np.prod(input_shape)), 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2)
-    )
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from tests.workflow.test_slurm import environment, source
+from real_workflow import ON_CLUSTERS, copy_source, environment
 
 pytestmark = pytest.mark.workflow
 
@@ -88,9 +87,9 @@ def queue(tmp_path) -> Path:
 
 def test_the_generic_profile_takes_jobs_through_a_queue(repository, tmp_path, queue):
     (tmp_path / "workflow").mkdir()
-    folder = source(repository, tmp_path / "workflow")
+    folder = copy_source(repository, tmp_path / "workflow", ON_CLUSTERS)
     command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/cluster-generic"]
-    command += ["--configfile", "small.yaml", "--seconds-between-status-checks", "1", "--"]
+    command += ["--configfile", "tiny.yaml", "--seconds-between-status-checks", "1", "--"]
     command += ["results/splits/mpiifacegaze-drawn.csv", "results/figures/mpiifacegaze-drawn.png"]
     path = os.pathsep.join([str(queue), environment()["PATH"]])
     done = subprocess.run(
@@ -114,7 +113,7 @@ def test_the_kubernetes_profile_is_understood(repository, tmp_path):
     pytest.importorskip("snakemake_executor_plugin_kubernetes", reason="see docs/clusters.md for how to install it")
     pytest.importorskip("snakemake_storage_plugin_s3", reason="the S3 storage plugin is not installed")
     boto3, server = pytest.importorskip("boto3"), pytest.importorskip("moto.server")
-    folder = source(repository, tmp_path)
+    folder = copy_source(repository, tmp_path, ON_CLUSTERS)
     serving = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     serving.start()
     try:
@@ -124,7 +123,7 @@ def test_the_kubernetes_profile_is_understood(repository, tmp_path):
         command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/kubernetes", "--dry-run"]
         command += ["--default-storage-provider", "s3", "--default-storage-prefix", "s3://of-tests/gazepipe"]
         done = subprocess.run(
-            [*command, "--storage-s3-endpoint-url", endpoint, "--configfile", "small.yaml", "--config", "device=cuda"],
+            [*command, "--storage-s3-endpoint-url", endpoint, "--configfile", "tiny.yaml", "--config", "device=cuda"],
             cwd=folder,
             capture_output=True,
             text=True,

@@ -78,7 +78,7 @@ def write(folder: Path, **changes: object) -> Path:
             {"sizes": {"run": {"params": values["params"], "rows": [{"batch": 1, "latency_ms": values["rate"]}]}}}
         ),
         "runs/a/run.json": json.dumps({"seed": values["error"], "wall_seconds": values["seconds"], "resumes": 1}),
-        "manifest.json": json.dumps({"files": {"tables.md": {"sha256": values["speed"]}, "a.csv": {"sha256": "1"}}}),
+        "checksums.json": json.dumps({"files": {"tables.md": {"sha256": values["speed"]}, "a.csv": {"sha256": "1"}}}),
         "logs/train.log": values["log"],
         ".state/a": values["log"],
     }
@@ -118,11 +118,11 @@ def test_files_that_one_folder_lacks_are_named(same_results, tmp_path):
     ]
 
 
-def test_a_manifests_other_checksums_count(same_results, tmp_path):
+def test_checksums_of_other_files_count(same_results, tmp_path):
     whole, other = write(tmp_path / "a"), write(tmp_path / "b")
-    path = other / "manifest.json"
+    path = other / "checksums.json"
     path.write_text(path.read_text().replace('"sha256": "1"', '"sha256": "2"'))
-    assert list(same_results.differences(whole, other)) == ["manifest.json: differs"]
+    assert list(same_results.differences(whole, other)) == ["checksums.json: differs"]
 
 
 def test_kills_are_spread_over_the_stages(repository, monkeypatch):

@@ -4,9 +4,8 @@ import json
 
 import pandas as pd
 import pytest
+from real_workflow import finished_run, would_run
 from safetensors import safe_open
-
-from tests.workflow.test_workflow import copy_source, snakemake, would_run
 
 pytestmark = pytest.mark.workflow
 
@@ -32,11 +31,7 @@ statistics: {resamples: 1000}
 
 @pytest.fixture(scope="module")
 def finished(repository, tmp_path_factory):
-    folder = copy_source(repository, tmp_path_factory.mktemp("near-eye"))
-    (folder / "tiny.yaml").write_text(TINY)
-    done = snakemake(folder, "--", "results/tables.md")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    return finished_run(repository, tmp_path_factory.mktemp("near-eye"), TINY, "--", "results/tables.md")
 
 
 def spec(folder, method, seed=0):

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,36 +12,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-from tests.workflow.test_workflow import SOURCE
+from real_workflow import ON_CLUSTERS, copy_source, environment
 
 pytestmark = pytest.mark.workflow
 
-SMALL = """
-run: ""
-benchmark:
-  datasets: [mpiifacegaze-drawn]
-  models: [resnet18]
-  methods: [base, kd]
-  folds: {mpiifacegaze-drawn: [0]}
-datasets:
-  mpiifacegaze-drawn: {subjects: 3, parts: 1, source: {drawn: {images: 8, size: 128}}, training: {epochs: 2}}
-models: {resnet18: {width: 0.0625}}
-methods: {base: {training: {epochs: 300}}}
-profiling: {batches: [1], seconds: 0.05}
-statistics: {resamples: 1000}
-"""
 RUN = Path("results/runs/mpiifacegaze-drawn/resnet18/base/fold0/seed0")
 STATE = Path("results/.state/mpiifacegaze-drawn/resnet18/base/fold0/seed0")
 LOG = Path("results/logs/train-mpiifacegaze-drawn-resnet18-base-0-0.log")
 # Slurm without a database, a node of two cores, and a short time to look again.
 HERE = ["--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"]
 HERE += ["--cores", "2"]
-
-
-def environment(**more: str) -> dict[str, str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PATH": path, **more}
 
 
 def called(*command: str) -> str:
@@ -76,14 +55,6 @@ def ended(workflow: subprocess.Popen, output: Path) -> None:
         pytest.fail(f"the workflow ended with {workflow.returncode}:\n{output.read_text()[-3000:]}")
 
 
-def source(repository: Path, folder: Path) -> Path:
-    for name in SOURCE:
-        copy = shutil.copytree if (repository / name).is_dir() else shutil.copy
-        copy(repository / name, folder / name)
-    (folder / "small.yaml").write_text(SMALL)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def slurm(repository, tmp_path_factory):
     """A Slurm of one node with two cores at least and a fake GPU."""
@@ -106,9 +77,9 @@ def slurm(repository, tmp_path_factory):
 @pytest.fixture(scope="module")
 def told(slurm, repository, tmp_path_factory) -> SimpleNamespace:
     """What was seen of a workflow whose training was preempted, and then cancelled while its node was drained."""
-    folder = source(repository, tmp_path_factory.mktemp("cluster"))
+    folder = copy_source(repository, tmp_path_factory.mktemp("cluster"), ON_CLUSTERS)
     command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", *HERE]
-    command += ["--configfile", "small.yaml", "--set-resources", "train:gpu=1", "--", "results/tables.md"]
+    command += ["--configfile", "tiny.yaml", "--set-resources", "train:gpu=1", "--", "results/tables.md"]
     output = folder / "snakemake.log"
     began = time.monotonic()
     with open(output, "w") as file:
@@ -193,8 +164,8 @@ def test_small_jobs_are_grouped(told):
 
 
 def test_the_weights_are_those_of_a_local_run(told, repository, tmp_path):
-    folder = source(repository, tmp_path)
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "small.yaml", "--"]
+    folder = copy_source(repository, tmp_path, ON_CLUSTERS)
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml", "--"]
     done = subprocess.run(
         [*command, str(RUN / "model.safetensors")],
         cwd=folder,

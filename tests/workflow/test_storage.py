@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from tests.workflow.test_workflow import copy_source, edit, gazepipe, snakemake, would_run
+from real_workflow import copy_source, edit, finished_run, gazepipe, snakemake, would_run
 
 boto3 = pytest.importorskip("boto3", reason="the S3 storage plugin is not installed: pip install gazepipe[s3]")
 pytest.importorskip("snakemake_storage_plugin_s3", reason="it is not installed: pip install gazepipe[s3]")
@@ -30,7 +29,7 @@ statistics: {resamples: 1000}
 """
 PREFIX = "gaze/pipe"
 TIMED = re.compile(
-    r".*/(benchmarks|logs)/.*|.*/(run\.json|tables\.md|manifest\.json)|.*/profiles/.*|.*/efficiency\w*\.csv"
+    r".*/(benchmarks|logs)/.*|.*/(run\.json|tables\.md|checksums\.json)|.*/profiles/.*|.*/efficiency\w*\.csv"
 )
 """Results that hold times."""
 
@@ -70,25 +69,16 @@ def bucket():
     serving.stop()
 
 
-def source(repository: Path, folder: Path) -> Path:
-    copy_source(repository, folder)
-    (folder / "tiny.yaml").write_text(SMALL)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def here(repository, tmp_path_factory) -> Path:
     """A folder with results of its own."""
-    folder = source(repository, tmp_path_factory.mktemp("here"))
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
+    return finished_run(repository, tmp_path_factory.mktemp("here"), SMALL)
 
 
 @pytest.fixture(scope="module")
 def away(repository, tmp_path_factory, bucket) -> Path:
     """A folder whose results are in the bucket."""
-    folder = source(repository, tmp_path_factory.mktemp("away"))
+    folder = copy_source(repository, tmp_path_factory.mktemp("away"), SMALL)
     done = bucket.run(folder)
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
@@ -128,7 +118,7 @@ def test_a_second_run_executes_nothing(away, bucket):
 
 
 def test_another_machine_sees_the_results(repository, away, bucket, tmp_path):
-    assert bucket.would_run(source(repository, tmp_path)) == {}
+    assert bucket.would_run(copy_source(repository, tmp_path, SMALL)) == {}
 
 
 def test_a_changed_key_runs_again_what_stands_on_it(away, bucket):
@@ -158,7 +148,7 @@ def test_a_changed_key_runs_again_what_stands_on_it(away, bucket):
     assert f"s3://{bucket.bucket.name}/{PREFIX}" in why
 
 
-def test_a_copy_of_the_bucket_agrees_with_its_manifest(away, bucket, tmp_path):
+def test_a_copy_of_the_bucket_agrees_with_its_checksums(away, bucket, tmp_path):
     for name, content in bucket.files().items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
@@ -170,7 +160,7 @@ def test_a_copy_of_the_bucket_agrees_with_its_manifest(away, bucket, tmp_path):
 
 def test_a_server_out_of_reach_is_one_line_and_status_2(repository, bucket, tmp_path):
     nowhere = ["--storage-s3-endpoint-url", "http://127.0.0.1:1", "--storage-s3-retries", "1"]
-    done = bucket.run(source(repository, tmp_path), *nowhere)
+    done = bucket.run(copy_source(repository, tmp_path, SMALL), *nowhere)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith(f"s3://{bucket.bucket.name}/{PREFIX}: no access (")
     assert "Traceback" not in done.stderr
@@ -178,8 +168,8 @@ def test_a_server_out_of_reach_is_one_line_and_status_2(repository, bucket, tmp_
 
 def test_rules_name_every_file_that_they_read(repository, tmp_path):
     """Where results are elsewhere, a job has what its rule names: also what lies beside an explanation's first file."""
-    folder = copy_source(repository, tmp_path)
-    (folder / "tiny.yaml").write_text("benchmark: {datasets: [near-eye-drawn], models: [itracker4], seeds: [0, 1]}")
+    configuration = "benchmark: {datasets: [near-eye-drawn], models: [itracker4], seeds: [0, 1]}"
+    folder = copy_source(repository, tmp_path, configuration)
     done = snakemake(folder, "--dry-run")
     assert done.returncode == 0, done.stderr
     inputs = re.findall(r"^rule (\w+):\n +input: (.*)", done.stdout + done.stderr, re.MULTILINE)

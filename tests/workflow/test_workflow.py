@@ -1,7 +1,6 @@
 """The real workflow, run once on the smallest drawn data, then asked what each kind of change would run again."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from real_workflow import copy_source, edit, finished_run, gazepipe, snakemake, would_run
 
 pytestmark = pytest.mark.workflow
 
@@ -29,45 +29,12 @@ methods: {kd_prune: {rebirth: {generations: 1, epochs: 1}}}
 profiling: {batches: [1], seconds: 0.05}
 statistics: {resamples: 1000}
 """
-SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "config.yaml", "envs", "pyproject.toml")
-
-
-def snakemake(folder: Path, *arguments: str, on_top: tuple[str, ...] = ("tiny.yaml",)) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", *on_top, *arguments]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment.pop("PYTHONPATH", None)
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
-
-
-def would_run(folder: Path, *arguments: str, on_top: tuple[str, ...] = ("tiny.yaml",)) -> dict[str, int]:
-    """Jobs per rule of a dry run."""
-    done = snakemake(folder, "--dry-run", *arguments, on_top=on_top)
-    assert done.returncode == 0, done.stderr
-    table = re.search(r"^job\s+count\n-.*\n((?:\w+\s+\d+\n)+)", done.stdout + done.stderr, re.MULTILINE)
-    if table is None:
-        assert "Nothing to be done" in done.stdout + done.stderr
-        return {}
-    jobs = {name: int(count) for name, count in (line.split() for line in table[1].splitlines())}
-    return {name: count for name, count in jobs.items() if name not in ("total", "all")}
-
-
-def copy_source(repository: Path, folder: Path) -> Path:
-    for name in SOURCE:
-        source = repository / name
-        copier = shutil.copytree if source.is_dir() else shutil.copy
-        options = {"ignore": shutil.ignore_patterns("__pycache__")} if source.is_dir() else {}
-        copier(source, folder / name, **options)
-    (folder / "tiny.yaml").write_text(TINY)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def finished(repository, tmp_path_factory) -> Path:
     """A folder in which the tiny workflow has run from nothing."""
-    folder = copy_source(repository, tmp_path_factory.mktemp("workflow"))
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
+    return finished_run(repository, tmp_path_factory.mktemp("workflow"), TINY)
 
 
 @pytest.fixture
@@ -75,12 +42,6 @@ def clone(finished, tmp_path) -> Path:
     """A copy of the finished folder that a test may change; with `cp`, so every file is newer than it was."""
     shutil.copytree(finished, tmp_path / "clone", copy_function=shutil.copyfile)
     return tmp_path / "clone"
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
 
 
 def test_one_command_gives_the_tables(finished):
@@ -150,12 +111,6 @@ def test_changed_rebirth_source_reruns_only_its_methods(clone):
     assert would_run(clone) == {"train": 2, "predict": 4, "tables": 1}
 
 
-def gazepipe(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "import sys; from gazepipe.cli import main; sys.exit(main())", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
-
-
 def told(folder: Path) -> dict[str, int]:
     """Jobs per rule that `gazepipe why` expects to run for the tables."""
     page = gazepipe(folder, "why", "results/tables.md", "--configfile", "tiny.yaml").stdout
@@ -167,7 +122,7 @@ def told(folder: Path) -> dict[str, int]:
     return {"tables": 1} | {stage: int(count or 1) for stage, count in jobs}
 
 
-def test_every_result_is_in_the_manifest(finished):
+def test_every_result_has_its_checksum(finished):
     assert gazepipe(finished, "check").returncode == 0
     assert not list((finished / "results/.records/.planned").rglob("*.json"))
 
@@ -263,7 +218,7 @@ def test_a_missing_subject_stops_the_run_and_is_named(clone):
 
 
 def test_the_papers_whole_protocol_builds(repository, tmp_path):
-    folder = copy_source(repository, tmp_path)
+    folder = copy_source(repository, tmp_path, TINY)
     for path in ("config/paper.yaml", "tests/workflow/paper_drawn.yaml"):
         shutil.copy(repository / path, folder)
     done = snakemake(folder, "--dry-run", "--quiet", "rules", on_top=("paper.yaml", "paper_drawn.yaml"))
@@ -280,7 +235,7 @@ def test_the_papers_whole_protocol_builds(repository, tmp_path):
 
 
 def test_the_papers_sets_ask_for_consent_first(repository, tmp_path):
-    folder = copy_source(repository, tmp_path)
+    folder = copy_source(repository, tmp_path, TINY)
     shutil.copy(repository / "config/paper.yaml", folder)
     done = snakemake(folder, "--", "data/paper/raw/mpiifacegaze.json", on_top=("paper.yaml",))
     assert done.returncode != 0

@@ -1,26 +1,25 @@
 import json
-from functools import partial
-from pathlib import Path
 
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
-from gazepipe.config import load as configuration
-from gazepipe.config import select
-from gazepipe.dag import orphans as lifeline, paths
+from gazepipe.config.load import load
+from gazepipe.dag import orphans
 from gazepipe.dag.lock import Lock
-from gazepipe.dag.plan import Job, Plan
+from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job
+from gazepipe.dag.stages import STAGES
 from gazepipe.dag.times import settle_times
 from gazepipe.errors import UserError
 from gazepipe.provenance import records
 
 try:
-    PLAN = Plan(configuration.load(config))
+    PLAN = Plan(load(config))
 except UserError as error:
     print(error, file=sys.stderr, flush=True)
     # Past Snakemake's own handler, which would print a traceback and leave with status 1.
     os._exit(2)
 
-lifeline.lead()
+orphans.lead()
 # Not in the processes that Snakemake starts for single jobs.
 LOCK = Lock(PLAN.root) if workflow.is_main_process and not workflow.output_settings.dryrun else None
 # Results may be kept elsewhere by a storage plugin; raw data, parts of stores and training states stay where they are made.
@@ -46,13 +45,20 @@ onstart:
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(2)
+    records.announce(
+        PLAN,
+        [
+            Job.of(job.rule.name, **job.wildcards_dict)
+            for job in workflow.dag.needrun_jobs()
+            if job.rule.name in STAGES
+        ],
+    )
 
 
 # bash, told to stop, waits for its stage, which saves its state first: a cluster tells all processes of a job at once.
 shell.prefix("trap : TERM; ")
 
 RESULTS = PLAN.root
-RUN = PLAN.config.run
 # Without a common file system, jobs that read raw data run beside them.
 BESIDE_DATA = REMOTE and SharedFSUsage.INPUT_OUTPUT not in workflow.storage_settings.shared_fs_usage
 GPUS = 1 if PLAN.config.device == "cuda" else 0
@@ -69,12 +75,15 @@ wildcard_constraints:
     part=r"\d+",
 
 
-def _params(function):
-    """A params function of the job's wildcards; unknown names in a requested path end as one line."""
+# ---- what the rules take from the declarations in gazepipe/dag/stages.py
+
+
+def _of_job(stage, find):
+    """A function of a job's wildcards; an unknown name in a requested path ends as one line."""
 
     def of_wildcards(wildcards):
         try:
-            return function(**wildcards)
+            return find(Job.of(stage, **wildcards))
         except KeyError as error:
             raise WorkflowError(
                 f"{error.args[0]!r} is not in the configuration's catalogue; check the path that you asked for"
@@ -85,16 +94,40 @@ def _params(function):
     return of_wildcards
 
 
-def block(stage):
-    """The job's configuration block, and the record that it leaves, as one JSON argument."""
+def inputs(stage):
+    """A job's input files by name."""
 
-    def of_job(**wildcards):
-        job = Job.of(stage, **wildcards)
-        if LOCK is not None and LOCK.error is None:
-            records.announce(PLAN, job)
-        return json.dumps({**PLAN.block(stage, **wildcards), "record": records.entry(PLAN, job)}, sort_keys=True)
+    def files(job):
+        return {
+            name: [local(PLAN.path(file)) if STAGES[file.job.stage].stays else PLAN.path(file) for file in files]
+            for name, files in PLAN.inputs(job).items()
+        }
 
-    return _params(of_job)
+    return _of_job(stage, files)
+
+
+def outputs(stage):
+    """The result files of a stage by name; those that stay on the machine that made them are marked."""
+    files = PLAN.patterns(stage)
+    return {name: local(path) for name, path in files.items()} if STAGES[stage].stays else files
+
+
+def logged(stage):
+    return PLAN.log(stage)
+
+
+def benchmarked(stage):
+    return PLAN.benchmark(stage)
+
+
+def cores(stage):
+    """Threads of a job; profiling takes every core by itself when it starts, so that it never waits for them here."""
+    return _of_job(stage, lambda job: STAGES[stage].cores(PLAN.settings(job)) or 1)
+
+
+def gpus(stage):
+    """GPUs of a job: one for each of its processes, where the configuration names the GPU."""
+    return _of_job(stage, lambda job: GPUS * STAGES[stage].processes(PLAN.settings(job)))
 
 
 def by_attempt(amount):
@@ -102,90 +135,38 @@ def by_attempt(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
-def key(stage):
-    """The job's key: it reruns when this changes."""
-    return _params(partial(PLAN.key, stage))
+def params(stage):
+    """The key, by whose change alone a job reruns, and what its command is told: settings, input files, the job.
+
+    Snakemake compares params that are functions of wildcards alone with those of the last run; the others, which
+    take `input`, too, it does not.
+    """
+    declared = STAGES[stage]
+    names = _of_job(stage, lambda job: [name for name in PLAN.inputs(job) if name not in declared.besides])
+
+    def settings(wildcards, input):
+        return _of_job(stage, lambda job: PLAN.settings(job).model_dump_json())(wildcards)
+
+    def files(wildcards, input):
+        given = {name: input[name] for name in names(wildcards)}
+        return " ".join(
+            f"--{name.replace('_', '-')} {paths if isinstance(paths, str) else ' '.join(paths)}"
+            for name, paths in given.items()
+        )
+
+    def told(wildcards, input):
+        return _of_job(stage, lambda job: json.dumps(PLAN.told(job, REMOTE)))(wildcards)
+
+    return {"key": _of_job(stage, PLAN.key), "settings": settings, "files": files, "job": told}
 
 
-def source(stage):
-    """The fingerprint of the job's source."""
-    return _params(partial(PLAN.source, stage))
-
-
-def of_training(count):
-    """What `count` makes of the run's training block."""
-    return _params(lambda **wildcards: count(PLAN.block("train", **wildcards)["training"]))
-
-
-def linked_weights(wildcards, link):
-    run = PLAN.linked_runs(**wildcards).get(link)
-    return [f"{paths.run_folder(RESULTS, **run)}/model.safetensors"] if run else []
-
-
-def recommended_width(wildcards):
-    return [PLAN.outputs(job)[1] for job in PLAN.width_jobs(**wildcards)]
-
-
-def explained(jobs, *names):
-    """Files of explanations: where results are kept elsewhere, a job has those that its rule names and no others."""
-    return [path for job in jobs for path in PLAN.outputs(job) if Path(path).name in names]
-
-
-def explanations_of_seeds(*names):
-    return lambda wildcards: explained(PLAN.upstream("explain_seeds", **wildcards), *names)
-
-
-def deployed(kind):
-    """A file of the run that a bundle holds."""
-
-    def of_wildcards(wildcards):
-        run = PLAN.deployed_run(**wildcards)
-        if kind == "predicted":
-            return paths.prediction(RESULTS, test=wildcards.dataset, **run)
-        return f"{paths.run_folder(RESULTS, **run)}/model.safetensors"
-
-    return of_wildcards
-
-
-def exported(kind):
-    """Of a data set's networks that are timed: bundles (their descriptions), what is in them, or weights."""
-
-    def of_wildcards(wildcards):
-        names = [{"model": m, "method": n, **wildcards} for m, n in PLAN.deployed(wildcards.dataset)]
-        if kind == "bundles":
-            return [paths.bundle(RESULTS, **each)[0] for each in names]
-        if kind == "files":
-            return [path for each in names for path in paths.bundle(RESULTS, **each)[1:]]
-        return [f"{paths.run_folder(RESULTS, **PLAN.deployed_run(**each))}/model.safetensors" for each in names]
-
-    return of_wildcards
-
-
-def shaped_weights(wildcards):
-    run = PLAN.shaped_run(**wildcards)
-    return [f"{paths.run_folder(RESULTS, **run)}/model.safetensors"] if run else []
-
-
-def given(*names):
-    """The inputs of these names as options of the command line, those that the job has."""
-    return lambda wildcards, input: " ".join(f"--{name} {input[name][0]}" for name in names if input[name])
-
-
-def prepared_parts(wildcards):
-    return [local(paths.part(RESULTS, wildcards.dataset, p)) for p in PLAN.parts(wildcards.dataset)]
-
-
-def table_inputs(wildcards):
-    results = [PLAN.outputs(job)[0] for job in [*PLAN.table_jobs(), *PLAN.seed_jobs()]]
-    results += [path for job in PLAN.deploy_jobs() for path in PLAN.outputs(job)]
-    return results + explained(PLAN.explain_jobs(), "explain.json", "width.json", "dimension.json")
-
-
-def measured_weights(wildcards):
-    """The weights whose size is in the near-eye table."""
-    return [
-        PLAN.outputs(Job.of("train", **PLAN.deployed_run(dataset, model, method)))[0]
-        for dataset in PLAN.config.benchmark.datasets
-        if PLAN.config.datasets[dataset].task == "point"
-        for model, method in select.networks_for(PLAN.config, dataset)
-    ]
+def command(stage):
+    """The command of a stage's jobs: `gazepipe <stage>` with settings, inputs and outputs by name."""
+    if STAGES[stage].whole_folder:
+        results = "--folder $(dirname {output[0]})"
+    else:
+        results = " ".join(f"--{name.replace('_', '-')} {{output.{name}}}" for name in PLAN.patterns(stage))
+    return (
+        f"gazepipe {stage.replace('_', '-')} --settings {{params.settings:q}} {{params.files}} {results}"
+        " --job {params.job:q} 2> {log}"
+    )

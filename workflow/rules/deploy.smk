@@ -1,84 +1,65 @@
 rule export:
     """A run as files for other runtimes, each checked against torch: asked for by name, not by the default target."""
     input:
-        weights=deployed("weights"),
-        store=paths.store(RESULTS, "{dataset}"),
-        split=paths.split(RESULTS, "{dataset}"),
-        predicted=deployed("predicted"),
+        unpack(inputs("export")),
     output:
-        files=paths.bundle(RESULTS, "{dataset}", "{model}", "{method}"),
+        **outputs("export"),
     log:
-        paths.log(RESULTS, "export", "{dataset}", "{model}", "{method}"),
+        logged("export"),
     benchmark:
-        paths.benchmark(RESULTS, "export", "{dataset}", "{model}", "{method}")
+        benchmarked("export")
     conda:
         ENVIRONMENT
-    threads: PLAN.config.training.threads
+    threads: cores("export")
     resources:
         mem_mb=by_attempt(6000),
         runtime=by_attempt(120),
     params:
-        block=block("export"),
-        key=key("export"),
-        state=paths.export_state(RESULTS, "export", "{dataset}", "{model}", "{method}"),
+        **params("export"),
     shell:
-        "gazepipe export --block {params.block:q} --weights {input.weights} --store {input.store}"
-        " --split {input.split} --predicted {input.predicted} --state {params.state} --key {params.key}"
-        " --out $(dirname {output.files[0]}) 2> {log}"
+        command("export")
 
 
 rule export_errors:
     """The errors of a run's test subjects through each of its exported files."""
     input:
-        weights=f"{RUN_FOLDER}/model.safetensors",
-        store=paths.store(RESULTS, "{dataset}"),
-        split=paths.split(RESULTS, "{dataset}"),
-        predicted=paths.prediction(RESULTS, "{dataset}", "{model}", "{method}", "{fold}", "{seed}", "{dataset}"),
+        unpack(inputs("export_errors")),
     output:
-        errors=paths.deployed_errors(RESULTS, "{dataset}", "{model}", "{method}", "{fold}", "{seed}"),
+        **outputs("export_errors"),
     log:
-        paths.log(RESULTS, "export_errors", "{dataset}", "{model}", "{method}", "{fold}", "{seed}"),
+        logged("export_errors"),
     benchmark:
-        paths.benchmark(RESULTS, "export_errors", "{dataset}", "{model}", "{method}", "{fold}", "{seed}")
+        benchmarked("export_errors")
     conda:
         ENVIRONMENT
-    threads: PLAN.config.training.threads
+    threads: cores("export_errors")
     resources:
         mem_mb=by_attempt(6000),
         runtime=by_attempt(120),
     params:
-        block=block("export_errors"),
-        key=key("export_errors"),
-        state=paths.export_state(RESULTS, "errors", "{dataset}", "{model}", "{method}", "{fold}", "{seed}"),
+        **params("export_errors"),
     shell:
-        "gazepipe export-errors --block {params.block:q} --weights {input.weights} --store {input.store}"
-        " --split {input.split} --predicted {input.predicted} --state {params.state} --key {params.key}"
-        " --out {output.errors} 2> {log}"
+        command("export_errors")
 
 
 rule speed:
     """Time a data set's exported networks against each other, in one interleaved run that holds every core."""
     input:
-        bundles=exported("bundles"),
-        beside=exported("files"),
-        weights=exported("weights"),
+        unpack(inputs("speed")),
     output:
-        files=paths.speed(RESULTS, "{dataset}"),
+        **outputs("speed"),
     log:
-        paths.log(RESULTS, "speed", "{dataset}"),
+        logged("speed"),
     benchmark:
-        paths.benchmark(RESULTS, "speed", "{dataset}")
+        benchmarked("speed")
     priority: 1
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: cores("speed")
     resources:
         mem_mb=by_attempt(6000),
         runtime=by_attempt(60),
     params:
-        block=block("speed"),
-        key=key("speed"),
-        folders=lambda wildcards, input: [os.path.dirname(path) for path in input.bundles],
+        **params("speed"),
     shell:
-        "gazepipe speed --block {params.block:q} --bundles {params.folders} --weights {input.weights}"
-        " --out {output.files[0]} 2> {log}"
+        command("speed")

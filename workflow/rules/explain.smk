@@ -1,51 +1,45 @@
 rule explain:
     """Read from a near-eye network which parts matter, and how small it could be."""
     input:
-        weights=f"{RUN_FOLDER}/model.safetensors",
-        store=paths.store(RESULTS, "{dataset}"),
-        split=paths.split(RESULTS, "{dataset}"),
+        unpack(inputs("explain")),
     output:
-        files=paths.explanation(RESULTS, "{dataset}", "{model}", "{method}", "{fold}", "{seed}"),
+        **outputs("explain"),
     log:
-        paths.log(RESULTS, "explain", "{dataset}", "{model}", "{method}", "{fold}", "{seed}"),
+        logged("explain"),
     benchmark:
-        paths.benchmark(RESULTS, "explain", "{dataset}", "{model}", "{method}", "{fold}", "{seed}")
+        benchmarked("explain")
     # Networks wait for the width that it finds.
     priority: 1
     conda:
         ENVIRONMENT
-    threads: PLAN.config.training.threads
+    threads: cores("explain")
     resources:
         mem_mb=by_attempt(6000),
         runtime=by_attempt(120),
-        gpu=GPUS,
+        gpu=gpus("explain"),
     params:
-        block=block("explain"),
-        key=key("explain"),
+        **params("explain"),
     shell:
-        "gazepipe explain --block {params.block:q} --weights {input.weights} --store {input.store}"
-        " --split {input.split} --out $(dirname {output.files[0]}) 2> {log}"
+        command("explain")
 
 
 rule explain_seeds:
     """Compare the explanations of one network over its seeds."""
     input:
-        explanations=explanations_of_seeds("explain.json"),
-        beside=explanations_of_seeds("importance.csv", "dimension.json"),
+        unpack(inputs("explain_seeds")),
     output:
-        files=paths.seed_comparison(RESULTS, "{dataset}", "{model}", "{method}", "{fold}"),
+        **outputs("explain_seeds"),
     log:
-        paths.log(RESULTS, "explain_seeds", "{dataset}", "{model}", "{method}", "{fold}"),
+        logged("explain_seeds"),
     benchmark:
-        paths.benchmark(RESULTS, "explain_seeds", "{dataset}", "{model}", "{method}", "{fold}")
+        benchmarked("explain_seeds")
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: cores("explain_seeds")
     resources:
         mem_mb=by_attempt(1000),
         runtime=by_attempt(10),
     params:
-        block=block("explain_seeds"),
-        key=key("explain_seeds"),
+        **params("explain_seeds"),
     shell:
-        "gazepipe explain-seeds --block {params.block:q} --out $(dirname {output.files[0]}) {input.explanations} 2> {log}"
+        command("explain_seeds")

@@ -1,20 +1,19 @@
 rule fetch:
     """Draw, load or unpack a data set in its native layout, or look at the folder that holds it."""
     output:
-        receipt=local(paths.receipt(RUN, "{dataset}")),
+        **outputs("fetch"),
     log:
-        paths.log(RESULTS, "fetch", "{dataset}"),
+        logged("fetch"),
     benchmark:
-        paths.benchmark(RESULTS, "fetch", "{dataset}")
+        benchmarked("fetch")
     localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: cores("fetch")
     resources:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(240),
     params:
-        block=block("fetch"),
-        key=key("fetch"),
+        **params("fetch"),
     shell:
-        "gazepipe fetch --block {params.block:q} --workers {threads} --out {output.receipt} 2> {log}"
+        command("fetch")

@@ -1,97 +1,89 @@
 rule prepare_part:
     """Detect, normalise and cut the images of some subjects."""
     input:
-        receipt=local(paths.receipt(RUN, "{dataset}")),
+        unpack(inputs("prepare_part")),
     output:
-        part=local(temp(paths.part(RESULTS, "{dataset}", "{part}"))),
+        part=temp(outputs("prepare_part")["part"]),
     log:
-        paths.log(RESULTS, "prepare_part", "{dataset}", "{part}"),
+        logged("prepare_part"),
     benchmark:
-        paths.benchmark(RESULTS, "prepare_part", "{dataset}", "{part}")
+        benchmarked("prepare_part")
     localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: cores("prepare_part")
     resources:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(120),
     params:
-        block=block("prepare_part"),
-        key=key("prepare_part"),
+        **params("prepare_part"),
     shell:
-        "gazepipe prepare-part --block {params.block:q} --receipt {input.receipt} --out {output.part} 2> {log}"
+        command("prepare_part")
 
 
 rule prepare:
     """Merge the parts into the store; list what could not be used."""
     input:
-        parts=prepared_parts,
+        unpack(inputs("prepare")),
     output:
-        store=paths.store(RESULTS, "{dataset}"),
-        rejected=paths.rejected(RESULTS, "{dataset}"),
+        **outputs("prepare"),
     log:
-        paths.log(RESULTS, "prepare", "{dataset}"),
+        logged("prepare"),
     benchmark:
-        paths.benchmark(RESULTS, "prepare", "{dataset}")
+        benchmarked("prepare")
     localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: cores("prepare")
     resources:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(60),
     params:
-        block=block("prepare"),
-        key=key("prepare"),
+        **params("prepare"),
     shell:
-        "gazepipe prepare --block {params.block:q} --out {output.store}"
-        " --rejected {output.rejected} {input.parts} 2> {log}"
+        command("prepare")
 
 
 rule split:
     """Assign subjects to folds and roles."""
     input:
-        store=paths.store(RESULTS, "{dataset}"),
+        unpack(inputs("split")),
     output:
-        split=paths.split(RESULTS, "{dataset}"),
+        **outputs("split"),
     log:
-        paths.log(RESULTS, "split", "{dataset}"),
+        logged("split"),
     benchmark:
-        paths.benchmark(RESULTS, "split", "{dataset}")
+        benchmarked("split")
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: cores("split")
     resources:
         mem_mb=by_attempt(1000),
         runtime=by_attempt(10),
     params:
-        block=block("split"),
-        key=key("split"),
+        **params("split"),
     shell:
-        "gazepipe split --block {params.block:q} --store {input.store} --out {output.split} 2> {log}"
+        command("split")
 
 
 rule sheet:
     """A contact sheet: native images with their gaze, and the patches that the network sees."""
     input:
-        receipt=local(paths.receipt(RUN, "{dataset}")),
-        store=paths.store(RESULTS, "{dataset}"),
+        unpack(inputs("sheet")),
     output:
-        sheet=paths.sheet(RESULTS, "{dataset}"),
+        **outputs("sheet"),
     log:
-        paths.log(RESULTS, "sheet", "{dataset}"),
+        logged("sheet"),
     benchmark:
-        paths.benchmark(RESULTS, "sheet", "{dataset}")
+        benchmarked("sheet")
     localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: cores("sheet")
     resources:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(10),
     params:
-        block=block("sheet"),
-        key=key("sheet"),
+        **params("sheet"),
     shell:
-        "gazepipe sheet --block {params.block:q} --receipt {input.receipt} --store {input.store}"
-        " --out {output.sheet} 2> {log}"
+        command("sheet")

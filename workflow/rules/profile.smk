@@ -1,24 +1,22 @@
 rule profile:
     """Count and time one network; the stage holds every core, so that nothing else disturbs the clock."""
     input:
-        weights=shaped_weights,
+        unpack(inputs("profile")),
     output:
-        profile=paths.profile(RESULTS, "{model}", "{method}"),
+        **outputs("profile"),
     log:
-        paths.log(RESULTS, "profile", "{model}", "{method}"),
+        logged("profile"),
     benchmark:
-        paths.benchmark(RESULTS, "profile", "{model}", "{method}")
+        benchmarked("profile")
     # First: a job that waits for all cores while others run would leave cores idle.
     priority: 1
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: cores("profile")
     resources:
         mem_mb=by_attempt(3000),
         runtime=by_attempt(30),
     params:
-        block=block("profile"),
-        key=key("profile"),
-        weights=given("weights"),
+        **params("profile"),
     shell:
-        "gazepipe profile --block {params.block:q} {params.weights} --out {output.profile} 2> {log}"
+        command("profile")

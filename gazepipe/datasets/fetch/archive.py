@@ -1,6 +1,9 @@
 """Unpack archives that strangers made: zip and tar (plain, gz, bz2, xz), nothing else, and nothing outside the folder.
 
 Refused, each with one line: absolute paths, `..`, links of any kind, devices, encrypted members, bombs, damage.
+The standard library writes the members (tarfile with its filter "data", zipfile with its own clean names) and compares
+their checksums. By itself it would strip a leading slash, follow links within the folder, overwrite a name that comes
+twice, and take a damaged header of a tar for its end.
 """
 
 import bz2
@@ -14,17 +17,17 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from gazepipe.common.progress import track
 from gazepipe.errors import UserError
 
 PIECE = 1 << 18
-LONGEST_HEADER = 1 << 20  # of a tar's extended names; real ones are a few hundred bytes
+LONGEST_HEADER = 1 << 18  # of a tar's extended names; real ones are a few hundred bytes
 MAGIC = {
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",  # an empty one
@@ -68,30 +71,6 @@ class Limits:
     depth: int = 32
 
 
-class _Budget:
-    """Counts what comes out of one archive; `UserError` where it is more than the limits allow."""
-
-    def __init__(self, archive: Path, limits: Limits):
-        self.archive, self.limits = archive, limits
-        self.most = min(limits.total, int(max(limits.free, limits.ratio * archive.stat().st_size)))
-        self.files = self.bytes = 0
-
-    def count_file(self) -> None:
-        self.files += 1
-        if self.files > self.limits.files:
-            raise UserError(
-                f"{self.archive}: holds more than {self.limits.files} files; unpack it yourself if you trust it"
-            )
-
-    def count_bytes(self, number: int) -> None:
-        self.bytes += number
-        if self.bytes > self.most:
-            raise UserError(
-                f"{self.archive}: unpacks to more than {self.most} bytes, too many for its size; "
-                "unpack it yourself if you trust it"
-            )
-
-
 def extract(archive: str | Path, folder: str | Path, limits: Limits | None = None) -> None:
     """Unpack `archive` (zip or tar, told by content, not by name) into `folder`, which is created.
 
@@ -100,15 +79,14 @@ def extract(archive: str | Path, folder: str | Path, limits: Limits | None = Non
     device, a name twice, an absolute path or one with `..`, or does not fit on the disk. What was unpacked until then
     stays in `folder`: unpack into a temporary one.
     """
-    archive, folder = Path(archive), Path(folder)
+    archive, folder, limits = Path(archive), Path(folder), limits or Limits()
     with _told(archive, folder):
-        budget = _Budget(archive, limits or Limits())
         folder.mkdir(parents=True, exist_ok=True)
         kind = _kind(archive)
         if kind == "zip":
-            _unzip(archive, folder, budget)
+            _unzip(archive, folder, limits)
         else:
-            _untar(archive, folder, budget, kind)
+            _untar(archive, folder, limits, DECOMPRESSORS[kind])
 
 
 @contextmanager
@@ -147,90 +125,35 @@ def _kind(archive: Path) -> str:
     raise UserError(f"{archive}: is no zip or tar archive; name the data set's own archive")
 
 
-def _target(archive: Path, folder: Path, name: str, limits: Limits) -> Path | None:
-    """Where a member goes; None for the top folder itself; `UserError` where that is outside, or no name at all."""
-    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-    shown = ascii(name[:80])
-    if name[:1] in ("/", "\\") or re.match("[A-Za-z]:", name) or ".." in parts:
-        raise UserError(f"{archive}: member {shown} points out of the folder; do not use this archive")
-    if len(parts) > limits.depth or not name.isprintable():
-        raise UserError(f"{archive}: member {shown} has an impossible name; do not use this archive")
-    return folder.joinpath(*parts) if parts else None
-
-
-def _write(archive: Path, target: Path, source: IO[bytes], budget: _Budget | None) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.touch(exist_ok=False)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{archive}: holds {target.name!r} twice in one folder; get a sound archive") from None
-    with open(target, "wb") as file:
-        while piece := source.read(PIECE):
-            if budget:
-                budget.count_bytes(len(piece))
-            file.write(piece)
-
-
-def _make_folder(archive: Path, target: Path) -> None:
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{archive}: holds {target.name!r} as a file and as a folder; get a sound archive") from None
-
-
-# ---- zip
-
-
-def _unzip(archive: Path, folder: Path, budget: _Budget) -> None:
+def _unzip(archive: Path, folder: Path, limits: Limits) -> None:
     with zipfile.ZipFile(archive) as file:
         members = file.infolist()
-        for member in members:
-            _check_zipped(archive, member)
-            budget.count_file()
+        _check_number(archive, len(members), limits)
+        # zipfile never writes more of a member than is announced here.
         announced = sum(member.file_size for member in members)
-        if announced > budget.most:
-            budget.count_bytes(announced)
+        _check_bytes(archive, announced, limits)
         free = shutil.disk_usage(folder).free
         if announced > free:
             raise UserError(f"{folder}: {archive} unpacks to {announced} bytes, {free} are free; make room")
+        for member in members:
+            _check_kind(archive, member.filename, _zipped_kind(member))
         for member in track(members, f"unpack {archive.name}", unit="files"):
-            target = _target(archive, folder, member.filename, budget.limits)
-            if _is_folder(member):
-                _make_folder(archive, target or folder)
-            elif target is None:
-                raise UserError(f"{archive}: holds a file without a name; get a sound archive")
+            parts = _parts(archive, member.filename, limits)
+            if member.filename.endswith(("/", "\\")):
+                _make_folder(archive, folder.joinpath(*parts))
             else:
-                with file.open(member) as source:
-                    _write(archive, target, source, budget)
+                _make_file(archive, folder, parts)
+                member.filename = "/".join(parts)
+                file.extract(member, folder)
 
 
-def _is_folder(member: zipfile.ZipInfo) -> bool:
-    return member.filename.endswith(("/", "\\"))
-
-
-def _check_zipped(archive: Path, member: zipfile.ZipInfo) -> None:
-    shown = ascii(member.filename[:80])
+def _zipped_kind(member: zipfile.ZipInfo) -> str:
     if member.flag_bits & 0x1:
-        raise UserError(f"{archive}: member {shown} is encrypted; unpack it yourself and name the folder")
+        return "encrypted"
     kind = stat.S_IFMT(member.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        what = "a link" if kind == stat.S_IFLNK else "no plain file"
-        raise UserError(f"{archive}: member {shown} is {what}; unpack it yourself and name the folder")
-
-
-# ---- tar
-
-
-class _Counted:
-    """The unpacked stream of a tar: bytes are counted as they leave the decompressor, skipped ones, too."""
-
-    def __init__(self, source: IO[bytes], budget: _Budget):
-        self.source, self.budget = source, budget
-
-    def read(self, size: int) -> bytes:
-        piece = self.source.read(size)
-        self.budget.count_bytes(len(piece))
-        return piece
+    if kind in (0, stat.S_IFREG, stat.S_IFDIR):
+        return ""
+    return "a link" if kind == stat.S_IFLNK else "no plain file"
 
 
 class _Member(tarfile.TarInfo):
@@ -251,37 +174,80 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-def _untar(archive: Path, folder: Path, budget: _Budget, kind: str) -> None:
-    opener: Any = DECOMPRESSORS[kind]
-    with opener(archive, "rb") as source:
-        counted = _Counted(source, budget)
-        # As a stream: nothing is ever read twice, so that a compressed tar takes one pass.
-        with tarfile.open(fileobj=counted, mode="r|", bufsize=PIECE, tarinfo=_Member) as file:
-            for member in track(_tarred(file), f"unpack {archive.name}", unit="files"):
-                budget.count_file()
-                _unpack_tarred(archive, folder, file, member, budget)
-        while counted.read(PIECE):  # to the end, where the decompressor compares its checksum
-            pass
+def _untar(archive: Path, folder: Path, limits: Limits, decompress: Callable[..., IO[bytes]]) -> None:
+    # As a stream: nothing is ever read twice, so that a compressed tar takes one pass.
+    with (
+        decompress(archive, "rb") as source,
+        tarfile.open(fileobj=source, mode="r|", bufsize=PIECE, tarinfo=_Member) as file,
+    ):
+        for number, member in enumerate(track(iter(file.next, None), f"unpack {archive.name}", unit="files"), 1):
+            _check_number(archive, number, limits)
+            _check_kind(archive, member.name, _tarred_kind(member))
+            _check_bytes(archive, member.offset_data + member.size, limits)
+            parts = _parts(archive, member.name, limits)
+            if member.isdir():
+                _make_folder(archive, folder.joinpath(*parts))
+            else:
+                _make_file(archive, folder, parts)
+                named = member.replace(name="/".join(parts), deep=False)
+                file.extract(named, folder, set_attrs=False, filter="data")
+            file.members.clear()  # a million of them would fill the memory
+        unpacked = file.offset
+        while piece := source.read(PIECE):  # to the end, where the decompressor compares its checksum
+            unpacked += len(piece)
+            _check_bytes(archive, unpacked, limits)
 
 
-def _tarred(file: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    while (member := file.next()) is not None:
-        yield member
-        file.members.clear()  # a million of them would fill the memory
+def _tarred_kind(member: tarfile.TarInfo) -> str:
+    if member.issym() or member.islnk():
+        return "a link"
+    if member.issparse():
+        return "sparse"
+    return "" if member.isdir() or member.isreg() else "no plain file"
 
 
-def _unpack_tarred(
-    archive: Path, folder: Path, file: tarfile.TarFile, member: tarfile.TarInfo, budget: _Budget
-) -> None:
-    target = _target(archive, folder, member.name, budget.limits)
-    shown = ascii(member.name[:80])
-    if member.isdir():
-        _make_folder(archive, target or folder)
-        return
-    if not member.isreg() or member.issparse():
-        what = "a link" if member.issym() or member.islnk() else "sparse" if member.issparse() else "no plain file"
-        raise UserError(f"{archive}: member {shown} is {what}; unpack it yourself and name the folder")
-    source = file.extractfile(member)
-    if target is None or source is None:
+def _check_number(archive: Path, number: int, limits: Limits) -> None:
+    if number > limits.files:
+        raise UserError(f"{archive}: holds more than {limits.files} files; unpack it yourself if you trust it")
+
+
+def _check_bytes(archive: Path, unpacked: int, limits: Limits) -> None:
+    most = min(limits.total, int(max(limits.free, limits.ratio * archive.stat().st_size)))
+    if unpacked > most:
+        raise UserError(
+            f"{archive}: unpacks to more than {most} bytes, too many for its size; unpack it yourself if you trust it"
+        )
+
+
+def _check_kind(archive: Path, name: str, refused: str) -> None:
+    if refused:
+        raise UserError(f"{archive}: member {name[:80]!a} is {refused}; unpack it yourself and name the folder")
+
+
+def _parts(archive: Path, name: str, limits: Limits) -> list[str]:
+    """A member's name, folder by folder; none for the top folder itself; `UserError` where it leads outside."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    if name[:1] in ("/", "\\") or re.match("[A-Za-z]:", name) or ".." in parts:
+        raise UserError(f"{archive}: member {name[:80]!a} points out of the folder; do not use this archive")
+    if len(parts) > limits.depth or not name.isprintable():
+        raise UserError(f"{archive}: member {name[:80]!a} has an impossible name; do not use this archive")
+    return parts
+
+
+def _make_file(archive: Path, folder: Path, parts: list[str]) -> None:
+    """An empty file for a member, which nobody else may have made: the disk, too, may take `a` and `A` for one."""
+    if not parts:
         raise UserError(f"{archive}: holds a file without a name; get a sound archive")
-    _write(archive, target, source, None)
+    target = folder.joinpath(*parts)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch(exist_ok=False)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{archive}: holds {target.name!r} twice in one folder; get a sound archive") from None
+
+
+def _make_folder(archive: Path, target: Path) -> None:
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{archive}: holds {target.name!r} as a file and as a folder; get a sound archive") from None

@@ -2,10 +2,12 @@
 
 While it comes, the file is `<name>.partial`, beside `<name>.partial.json`, which keeps the server's word on its version
 (ETag, Last-Modified, length), so that two versions are never joined.
+
+On requests and by hand: pooch, parfive and fsspec do not resume; pypdl and smart_open do, but send no If-Range with the
+version of an earlier run; none gives up a connection that only drips. urllib3's Retry ends where a body begins.
 """
 
 import fcntl
-import hashlib
 import math
 import os
 import re
@@ -23,6 +25,7 @@ import urllib3
 
 from gazepipe import __version__
 from gazepipe.common.files import read_json, write_json
+from gazepipe.common.files import sha256 as checksum
 from gazepipe.common.progress import track
 from gazepipe.errors import UserError
 
@@ -92,16 +95,6 @@ def download(
         if size is not None and target.stat().st_size != size:
             raise UserError(f"{target}: has {target.stat().st_size} bytes, expected {size}; delete it and run again")
         return found
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file in hex, with progress."""
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        pieces = iter(lambda: file.read(MB), b"")
-        for piece in track(pieces, f"checksum {path.name}", math.ceil(path.stat().st_size / MB), "MB"):
-            total.update(piece)
-    return total.hexdigest()
 
 
 @contextmanager

@@ -8,21 +8,30 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from gazepipe.common.files import PARTIAL, atomic, read_json, write_json, write_text
+from gazepipe.common.files import PARTIAL, atomic, read_json, sha256, write_json, write_text
 from gazepipe.datasets.fetch.archive import extract
-from gazepipe.datasets.fetch.download import Patience, alone, checksum, download
+from gazepipe.datasets.fetch.download import Patience, alone, download
 from gazepipe.datasets.fetch.inventory import inventory
+from gazepipe.datasets.settings import FetchSettings
 from gazepipe.errors import UserError
 
 DRAWN, UNPACKED = ".drawn.json", ".unpacked.json"  # mark the folders that gazepipe filled and may empty
 
 
-def fetch(block: dict, receipt: Path, workers: int, patience: Patience | None = None) -> None:
+def fetch(settings: FetchSettings, receipt: Path, workers: int = 1) -> None:
+    """get a data set in its native layout: draw it, load it, or look at what is there"""
+    block = settings.model_dump(exclude_none=True)
+    block["consent"] = block["source"].pop("consent")
+    bring(block, receipt, workers)
+
+
+def bring(block: dict, receipt: Path, workers: int, patience: Patience | None = None) -> None:
     """Bring a data set to `block["folder"]`: draw it, load it, unpack it; or look at a folder, which is only read.
 
     `block` is {"layout", "subjects", "folder", "source"}; "options" for the layout's reader, where it has any; for the
-    source `url` also "consent", "downloads", the folder that archives are loaded to, and "lock", the file of checksums
-    seen. `source` is {"drawn": {...}}, {"url": {...}} (keys of `datasets.settings.Url`) or {"path": folder or archive}.
+    source `url` also "consent", "downloads", the folder that archives are loaded to, and "checksums", the file of those
+    first seen. `source` is {"drawn": {...}}, {"url": {...}} (keys of `datasets.settings.Url`) or {"path": folder or
+    archive}.
     Writes the receipt {"folder", "layout", "source", "files", "bytes", "checksum"} last. Raises UserError
     where consent is missing, a download fails or is not the file expected, an archive is unsafe or holds another data
     set, or a folder is missing or empty.
@@ -36,14 +45,6 @@ def fetch(block: dict, receipt: Path, workers: int, patience: Patience | None = 
     else:
         folder = _from_path(block)
     write_json(receipt, {"folder": str(folder), "layout": block["layout"], "source": source, **inventory(folder)})
-
-
-def raw_folder(receipt: Path) -> Path:
-    """The native folder that a receipt names; `UserError` where it is gone."""
-    folder = Path(read_json(receipt).get("folder", ""))
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is named in {receipt} and is not there; delete {receipt} and run again")
-    return folder
 
 
 # ---- drawn
@@ -90,7 +91,7 @@ def _from_path(block: dict) -> Path:
         raise UserError(f"{path}: no such folder or archive; mend datasets.*.source.path")
     folder = Path(block["folder"])
     with alone(folder.with_name(f".{folder.name}.lock")):
-        return _unpack(block, [(path, "")], [checksum(path)])
+        return _unpack(block, [(path, "")], [sha256(path)])
 
 
 # ---- url
@@ -100,19 +101,19 @@ def _load(block: dict, patience: Patience | None) -> Path:
     """Load, verify and unpack the archives of a `url` source; what is there already is only verified."""
     folder, source = Path(block["folder"]), block["source"]["url"]
     _require_consent(folder.name, source, block["consent"])
-    lock = Path(block["lock"])
+    known = Path(block["checksums"])
     with alone(folder.with_name(f".{folder.name}.lock")):
         archives = [{"folder": "", **archive} for archive in source["archives"]]
-        seen = [archive.get("sha256") or _locked(lock, archive["url"]) for archive in archives]
+        seen = [archive.get("sha256") or _first_seen(known, archive["url"]) for archive in archives]
         if _unpacked_before(folder, [archive["folder"] for archive in archives], seen):
             return folder
-        paths = [_download(archive, Path(block["downloads"]), lock, patience) for archive in archives]
+        paths = [_download(archive, Path(block["downloads"]), known, patience) for archive in archives]
         members = [(path, archive["folder"]) for (path, _), archive in zip(paths, archives, strict=True)]
         _unpack(block, members, [found for _, found in paths])
         # Only now: a checksum is worth recording where the archive was sound and the right one.
         for archive, (path, found) in zip(archives, paths, strict=True):
             if "sha256" not in archive:
-                _record(lock, path.parent, archive["url"], found, path.stat().st_size)
+                _record(known, path.parent, archive["url"], found, path.stat().st_size)
         return folder
 
 
@@ -124,12 +125,12 @@ def _require_consent(dataset: str, source: dict, consent: bool) -> None:
         )
 
 
-def _download(archive: dict, downloads: Path, lock: Path, patience: Patience | None) -> tuple[Path, str]:
-    """(path, SHA-256) of one archive, loaded and compared with the configuration or with the lock."""
+def _download(archive: dict, downloads: Path, known: Path, patience: Patience | None) -> tuple[Path, str]:
+    """(path, SHA-256) of one archive, loaded and compared with the configuration, or with the `known` checksums."""
     url = archive["url"]
     expected, told_by = archive.get("sha256"), "the configuration"
     if expected is None:
-        expected, told_by = _locked(lock, url), str(lock)
+        expected, told_by = _first_seen(known, url), str(known)
     target = downloads / _file_name(url)
     found = download(url, target, archive.get("size"), expected, patience)
     if expected is not None and found != expected.lower():
@@ -148,28 +149,28 @@ def _file_name(url: str) -> str:
     return f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{plain}"
 
 
-def _locked(lock: Path, url: str) -> str | None:
+def _first_seen(known: Path, url: str) -> str | None:
     """The checksum recorded for `url`, or None."""
-    entry = _read_lock(lock).get(url)
+    entry = _read_known(known).get(url)
     return entry["sha256"] if entry else None
 
 
-def _read_lock(lock: Path) -> dict:
-    if not lock.exists():
+def _read_known(known: Path) -> dict:
+    if not known.exists():
         return {}
-    entries = read_json(lock)
+    entries = read_json(known)
     for url, entry in entries.items():
-        sha256 = entry.get("sha256") if isinstance(entry, dict) else None
-        if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
-            raise UserError(f"{lock}: the entry of {url} has no sha256 of 64 hex digits; restore or remove it")
+        found = entry.get("sha256") if isinstance(entry, dict) else None
+        if not isinstance(found, str) or not re.fullmatch("[0-9a-f]{64}", found):
+            raise UserError(f"{known}: the entry of {url} has no sha256 of 64 hex digits; restore or remove it")
     return entries
 
 
-def _record(lock: Path, downloads: Path, url: str, sha256: str, size: int) -> None:
-    with alone(downloads / f"{lock.name}.lock"):
-        entries = _read_lock(lock)
+def _record(known: Path, downloads: Path, url: str, found: str, size: int) -> None:
+    with alone(downloads / f"{known.name}.lock"):
+        entries = _read_known(known)
         if url not in entries:
-            write_json(lock, {**entries, url: {"sha256": sha256, "size": size}})
+            write_json(known, {**entries, url: {"sha256": found, "size": size}})
 
 
 # ---- archives

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from gazepipe.common.files import sha256
 from gazepipe.common.progress import track
 from gazepipe.errors import UserError
 
@@ -34,8 +35,6 @@ def inventory(folder: Path) -> dict:
     total = hashlib.sha256()
     size = 0
     for path in track(files, f"checksum {folder.name}", unit="file"):
-        with open(path, "rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+        total.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
         size += path.stat().st_size
     return {"files": len(files), "bytes": size, "checksum": total.hexdigest()}

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from sklearn.ensemble import RandomForestRegressor
 
 from gazepipe.near_eye.explain.dimension import active_matrix
@@ -48,10 +48,8 @@ def ranking(scores: np.ndarray) -> np.ndarray:
 
 
 def ranks(scores: np.ndarray) -> np.ndarray:
-    """The rank [E] of each dimension, 1 for the most important."""
-    place = np.empty(len(scores), np.int64)
-    place[ranking(scores)] = np.arange(1, len(scores) + 1)
-    return place
+    """The rank [E] of each dimension, 1 for the most important; equal scores as in `ranking`."""
+    return rankdata(-np.asarray(scores), method="ordinal")
 
 
 def head_jacobian(head: Head, z: torch.Tensor) -> np.ndarray:

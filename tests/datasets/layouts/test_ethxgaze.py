@@ -3,6 +3,8 @@
 import h5py
 import numpy as np
 import pytest
+from eye_model import PUPIL_TOLERANCE_MM, pupil_errors_mm
+from native_layouts import write_xgaze
 
 from gazepipe.datasets.images import gray
 from gazepipe.datasets.layouts import ethxgaze
@@ -12,7 +14,6 @@ from gazepipe.drawn.draw import draw
 from gazepipe.drawn.layouts import ethxgaze as drawer
 from gazepipe.errors import UserError
 from gazepipe.geometry import angles_to_vector, angular_error_deg
-from tests.drawn.test_face import PUPIL_TOLERANCE_MM, plain_subject, pupil_errors_mm  # noqa: F401
 
 EYES = {"kind": "eyes", "height": 36, "width": 112}
 FACE = {"kind": "face", "height": 96, "width": 96}
@@ -28,23 +29,6 @@ def drawn(tmp_path_factory):
 def columns(path):
     with h5py.File(path) as file:
         return {name: file[name][()] for name in file}
-
-
-def write(path, **change):
-    rng = np.random.default_rng(0)
-    table = {
-        "face_patch": rng.integers(0, 256, (6, 32, 32, 3), np.uint8),
-        "face_gaze": rng.uniform(-1, 1, (6, 2)),
-        "face_head_pose": rng.uniform(-1, 1, (6, 2)),
-        "frame_index": np.arange(6)[:, None] // 2,
-        "cam_index": np.arange(6)[:, None] % 2,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        for name, column in {**table, **change}.items():
-            if column is not None:
-                file[name] = column
-    return path
 
 
 @pytest.mark.parametrize("patch", [EYES, FACE])
@@ -68,14 +52,14 @@ def test_drawn_faces_reach_the_store(drawn, tmp_path, patch):
 
 
 @pytest.mark.parametrize(("seed", "camera"), [(0, 0), (2, 3), (4, 2), (7, 1), (9, 3)])
-def test_drawn_pupils_agree_with_the_label(plain_subject, seed, camera):  # noqa: F811
+def test_drawn_pupils_agree_with_the_label(plain_subject, seed, camera):
     sample = drawer.sample_geometry(plain_subject, np.random.default_rng(seed), 1400, camera)
     centre = sample.view.to_camera(plain_subject.face_centre)
     gaze_point = centre + np.linalg.norm(sample.target - centre) * angles_to_vector(sample.gaze)
     assert max(pupil_errors_mm(plain_subject, sample.view, sample.target, gaze_point)) < PUPIL_TOLERANCE_MM
 
 
-def test_the_same_gaze_seen_from_two_cameras_differs_by_the_angle_between_them(plain_subject):  # noqa: F811
+def test_the_same_gaze_seen_from_two_cameras_differs_by_the_angle_between_them(plain_subject):
     """Whatever the camera, the angle between gaze and the direction that the face points in is the same."""
     samples = [drawer.sample_geometry(plain_subject, np.random.default_rng(0), 96, camera) for camera in range(4)]
     angles = [
@@ -98,7 +82,7 @@ def test_the_eye_band_is_the_same_120_mm(tmp_path):
     middle = (size - 1) / 2
     spot = 255 * np.exp(-((x - middle + 30 * per_mm) ** 2 + (y - middle + 20 * per_mm) ** 2) / 2 / 6**2)
     views = np.repeat(spot.astype(np.uint8)[None, ..., None], 3, axis=-1).repeat(6, axis=0)
-    write(tmp_path / "train" / "subject0007.h5", face_patch=views)
+    write_xgaze(tmp_path / "train" / "subject0007.h5", face_patch=views)
     patch = ethxgaze.prepare_subject(tmp_path, "subject0007", EYES).image[0, 0].astype(float)
     rows, cols = np.mgrid[:36, :112]
     found = [(patch * cols).sum() / patch.sum(), (patch * rows).sum() / patch.sum()]
@@ -107,7 +91,7 @@ def test_the_eye_band_is_the_same_120_mm(tmp_path):
 
 def test_training_files_are_found_beside_the_test_files_and_sorted(tmp_path):
     for name in ("test/subject0001.h5", "train/subject0000.h5", "train/Subject0003.H5", "train/._subject0003.h5"):
-        write(tmp_path / "raw" / "xgaze_224" / name)
+        write_xgaze(tmp_path / "raw" / "xgaze_224" / name)
     assert ethxgaze.subjects(tmp_path / "raw") == ["subject0000", "subject0003"]
     assert expected_subjects(tmp_path / "raw", "ethxgaze", 1, {}) == ["subject0000"]
     with pytest.raises(UserError, match="holds 2 subjects, expected 3"):
@@ -118,7 +102,7 @@ def test_training_files_are_found_beside_the_test_files_and_sorted(tmp_path):
 
 def test_frames_are_sorted_with_their_labels(tmp_path):
     order = np.array([3, 1, 0, 2, 5, 4])
-    write(tmp_path / "train" / "subject0000.h5", frame_index=order[:, None])
+    write_xgaze(tmp_path / "train" / "subject0000.h5", frame_index=order[:, None])
     prepared = ethxgaze.prepare_subject(tmp_path, "subject0000", FACE)
     native = columns(tmp_path / "train" / "subject0000.h5")
     assert prepared.frame == sorted(prepared.frame)
@@ -142,7 +126,7 @@ def test_frames_are_sorted_with_their_labels(tmp_path):
     ],
 )
 def test_files_that_break_the_layout_are_named(tmp_path, change, message):
-    path = write(tmp_path / "train" / "subject0000.h5", **change)
+    path = write_xgaze(tmp_path / "train" / "subject0000.h5", **change)
     with pytest.raises(UserError, match=message) as caught:
         ethxgaze.prepare_subject(tmp_path, "subject0000", EYES)
     assert str(path) in str(caught.value)
@@ -150,7 +134,7 @@ def test_files_that_break_the_layout_are_named(tmp_path, change, message):
 
 
 def test_a_truncated_file_is_named(tmp_path):
-    path = write(tmp_path / "train" / "subject0000.h5")
+    path = write_xgaze(tmp_path / "train" / "subject0000.h5")
     path.write_bytes(path.read_bytes()[:4000])
     with pytest.raises(UserError, match=r"subject0000\.h5: is damaged"):
         ethxgaze.prepare_subject(tmp_path, "subject0000", EYES)

@@ -6,13 +6,13 @@ import json
 import cv2
 import numpy as np
 import pytest
+from native_layouts import PLAIN, manifest_block, patches, write_manifest
 from scipy.spatial.transform import Rotation
 
 from gazepipe.config import load as config
 from gazepipe.datasets.images import UnusableImage, read_picture
 from gazepipe.datasets.layouts import manifest
 from gazepipe.datasets.prepare import expected_subjects, merge, prepare_part
-from gazepipe.datasets.settings import Manifest
 from gazepipe.datasets.store import open_store
 from gazepipe.drawn.draw import draw
 from gazepipe.drawn.face import laptop
@@ -23,17 +23,11 @@ from gazepipe.geometry import angles_to_vector, angular_error_deg, look_at, rota
 EYES = {"kind": "eyes", "height": 36, "width": 112}
 EYE = {"kind": "eye", "height": 36, "width": 60}
 DRAWN = {"layout": "manifest", "subjects": 2, "seed": 5, "images": 10, "size": 640}
-PLAIN = {"normalise": "none"}
-
-
-def block(**keys):
-    """As the configuration hands it on, with defaults."""
-    return Manifest.model_validate(keys).model_dump(exclude_none=True)
 
 
 def face(gaze, **keys):
     screen = {"screen": laptop.SCREEN} if gaze == "screen" else {}
-    return block(normalise="face", gaze=gaze, camera=drawer.camera_block(640), **screen, **keys)
+    return manifest_block(normalise="face", gaze=gaze, camera=drawer.camera_block(640), **screen, **keys)
 
 
 @pytest.fixture(scope="module")
@@ -116,29 +110,18 @@ def test_screen_points_follow_the_screen_s_pose():
 # The user's patches
 
 
-def write(folder, rows, header="image,subject,pitch,yaw", name="labels.csv"):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text("\n".join([header, *rows]) + "\n")
-
-
-def patches(folder, count=4, size=(60, 36)):
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    for number in range(count):
-        cv2.imwrite(str(folder / f"{number}.png"), rng.integers(0, 256, (size[1], size[0]), np.uint8))
-    return [f"{number}.png,anna,{0.1 * number},{-0.1 * number}" for number in range(count)]
-
-
 def test_images_taken_as_patches_are_kept_as_they_are(tmp_path):
-    write(tmp_path, patches(tmp_path))
-    prepared = manifest.prepare_subject(tmp_path, "anna", EYE, block(**PLAIN))
+    write_manifest(tmp_path, patches(tmp_path))
+    prepared = manifest.prepare_subject(tmp_path, "anna", EYE, manifest_block(**PLAIN))
     assert prepared.frame == ["0.png", "1.png", "2.png", "3.png"]
     assert np.array_equal(prepared.image[2, 0], cv2.imread(str(tmp_path / "2.png"), cv2.IMREAD_GRAYSCALE))
     assert prepared.target == pytest.approx(np.array([[0, 0], [0.1, -0.1], [0.2, -0.2], [0.3, -0.3]]))
     assert not prepared.head_pose.any()
-    smaller = manifest.prepare_subject(tmp_path, "anna", {"kind": "eye", "height": 18, "width": 30}, block(**PLAIN))
+    smaller = manifest.prepare_subject(
+        tmp_path, "anna", {"kind": "eye", "height": 18, "width": 30}, manifest_block(**PLAIN)
+    )
     assert smaller.image.shape == (4, 1, 18, 30)
-    assert manifest.subjects(tmp_path, block(**PLAIN)) == ["anna"]
+    assert manifest.subjects(tmp_path, manifest_block(**PLAIN)) == ["anna"]
 
 
 def test_degrees_are_turned_into_radians_and_jsonl_is_read(tmp_path):
@@ -146,7 +129,7 @@ def test_degrees_are_turned_into_radians_and_jsonl_is_read(tmp_path):
     rows = [{"image": "1.png", "subject": "b", "pitch": -10, "yaw": 45.5, "more": [1]}, {"image": "0.png"}]
     rows[1] |= {"subject": "b", "pitch": 0, "yaw": 1e0}
     (tmp_path / "l.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
-    own = block(file="l.jsonl", units="degrees", **PLAIN)
+    own = manifest_block(file="l.jsonl", units="degrees", **PLAIN)
     prepared = manifest.prepare_subject(tmp_path, "b", EYE, own)
     assert prepared.frame == ["0.png", "1.png"]
     assert np.degrees(prepared.target) == pytest.approx(np.array([[0, 1], [-10, 45.5]]), rel=1e-6)
@@ -157,7 +140,7 @@ def test_a_spreadsheet_s_own_habits_are_read(tmp_path):
     patches(tmp_path)
     text = '\ufeffimage, subject ,"pitch",yaw,note\r\n"0.png",anna,0.1,0.2,"a, ""b"""\r\n\r\n1.png,anna,0,0,\r\n'
     (tmp_path / "labels.csv").write_bytes(text.encode())
-    assert [row.number for row in manifest.read_rows(tmp_path, block(**PLAIN))] == [2, 4]
+    assert [row.number for row in manifest.read_rows(tmp_path, manifest_block(**PLAIN))] == [2, 4]
 
 
 @pytest.mark.parametrize(
@@ -180,17 +163,17 @@ def test_a_spreadsheet_s_own_habits_are_read(tmp_path):
     ],
 )
 def test_faults_are_reported_with_their_row(tmp_path, row, message):
-    write(tmp_path, ["0.png,anna,0,0", row])
+    write_manifest(tmp_path, ["0.png,anna,0,0", row])
     with pytest.raises(UserError, match=message) as caught:
-        manifest.subjects(tmp_path, block(**PLAIN))
+        manifest.subjects(tmp_path, manifest_block(**PLAIN))
     assert str(tmp_path / "labels.csv") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_other_faults_are_counted(tmp_path):
-    write(tmp_path, ["0.png,anna,20,0", "1.png,anna,0,0", "2.png,anna,0,40", "2.png,anna,0,0"])
+    write_manifest(tmp_path, ["0.png,anna,20,0", "1.png,anna,0,0", "2.png,anna,0,40", "2.png,anna,0,0"])
     with pytest.raises(UserError, match=r"row 2: pitch is 20.*\(1 more such rows\)"):
-        manifest.read_rows(tmp_path, block(**PLAIN))
+        manifest.read_rows(tmp_path, manifest_block(**PLAIN))
 
 
 @pytest.mark.parametrize(
@@ -206,24 +189,24 @@ def test_other_faults_are_counted(tmp_path):
 def test_files_that_are_no_manifest(tmp_path, text, message):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(UserError, match=message):
-        manifest.read_rows(tmp_path, block(**PLAIN))
+        manifest.read_rows(tmp_path, manifest_block(**PLAIN))
 
 
 def test_missing_and_unreadable_files(tmp_path):
     with pytest.raises(UserError, match=r"labels\.csv: cannot be read .*correct `file`"):
-        manifest.read_rows(tmp_path, block(**PLAIN))
+        manifest.read_rows(tmp_path, manifest_block(**PLAIN))
     (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="is not UTF-8 text"):
-        manifest.read_rows(tmp_path, block(**PLAIN))
+        manifest.read_rows(tmp_path, manifest_block(**PLAIN))
     (tmp_path / "labels.txt").write_text("x")
     with pytest.raises(UserError, match=r"neither \.csv nor \.jsonl"):
-        manifest.read_rows(tmp_path, block(file="labels.txt", **PLAIN))
+        manifest.read_rows(tmp_path, manifest_block(file="labels.txt", **PLAIN))
     (tmp_path / "l.jsonl").write_text('{"image": "a.png"}\n[1]\n')
     with pytest.raises(UserError, match=r"row 1: has no subject.*1 more"):
-        manifest.read_rows(tmp_path, block(file="l.jsonl", **PLAIN))
-    write(tmp_path, patches(tmp_path))
+        manifest.read_rows(tmp_path, manifest_block(file="l.jsonl", **PLAIN))
+    write_manifest(tmp_path, patches(tmp_path))
     with pytest.raises(UserError, match="has no row of subject bert"):
-        manifest.prepare_subject(tmp_path, "bert", EYE, block(**PLAIN))
+        manifest.prepare_subject(tmp_path, "bert", EYE, manifest_block(**PLAIN))
 
 
 @pytest.mark.parametrize("value", [True, [1], {"a": 1}, 10**400, "1e999", None])
@@ -231,7 +214,7 @@ def test_values_of_other_kinds_in_jsonl(tmp_path, value):
     row = {"image": "a.png", "subject": "b", "pitch": value, "yaw": 0}
     (tmp_path / "l.jsonl").write_text(json.dumps(row))
     with pytest.raises(UserError, match=r"row 1: (pitch is|has no pitch)"):
-        manifest.read_rows(tmp_path, block(file="l.jsonl", **PLAIN))
+        manifest.read_rows(tmp_path, manifest_block(file="l.jsonl", **PLAIN))
 
 
 @pytest.mark.parametrize(
@@ -243,7 +226,7 @@ def test_values_of_other_kinds_in_jsonl(tmp_path, value):
     ],
 )
 def test_points_out_of_range(tmp_path, gaze, cells, message):
-    write(tmp_path, [f"1.png,anna,{cells}"], ",".join(["image", "subject", *manifest.COLUMNS[gaze]]))
+    write_manifest(tmp_path, [f"1.png,anna,{cells}"], ",".join(["image", "subject", *manifest.COLUMNS[gaze]]))
     with pytest.raises(UserError, match=f"row 2: {message}"):
         manifest.read_rows(tmp_path, face(gaze))
 
@@ -256,8 +239,8 @@ def test_images_that_cannot_be_used_are_rejected_by_row(tmp_path):
     (tmp_path / "4.png").write_bytes((tmp_path / "5.png").read_bytes()[:300])
     (tmp_path / "5.png").write_bytes(b"")
     (tmp_path / "6.png").write_text("no picture, but long enough to hold a header of one")
-    write(tmp_path, rows)
-    prepared = manifest.prepare_subject(tmp_path, "anna", EYE, block(**PLAIN))
+    write_manifest(tmp_path, rows)
+    prepared = manifest.prepare_subject(tmp_path, "anna", EYE, manifest_block(**PLAIN))
     assert prepared.frame == ["0.png", "7.png"]
     reasons = dict(prepared.rejected)
     for name, reason in [
@@ -274,7 +257,7 @@ def test_images_that_cannot_be_used_are_rejected_by_row(tmp_path):
 def test_pictures_of_another_size_than_the_camera_s_and_without_a_face_are_rejected(tmp_path):
     cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((480, 640, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "b.jpg"), np.zeros((240, 320, 3), np.uint8))
-    write(tmp_path, ["a.jpg,anna,0,0", "b.jpg,anna,0,0"])
+    write_manifest(tmp_path, ["a.jpg,anna,0,0", "b.jpg,anna,0,0"])
     prepared = manifest.prepare_subject(tmp_path, "anna", EYES, face("angles"))
     assert [reason for _, reason in prepared.rejected] == [
         "row 2: no face found",
@@ -287,7 +270,7 @@ def test_gaze_away_from_the_camera_is_rejected(tmp_path, drawn):
     with open(drawn / "labels.csv", newline="") as file:
         row = next(csv.DictReader(file))
     row |= {"x": 0, "y": 0, "z": 5000}
-    write(tmp_path, [",".join(map(str, row.values()))], ",".join(row))
+    write_manifest(tmp_path, [",".join(map(str, row.values()))], ",".join(row))
     (tmp_path / "images").symlink_to(drawn / "images")
     prepared = manifest.prepare_subject(tmp_path, "s00", EYES, face("point", head="given"))
     assert "row 2: gaze or face point away" in prepared.rejected[0][1]

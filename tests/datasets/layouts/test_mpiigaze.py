@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.io import savemat
+from eye_model import PUPIL_TOLERANCE_MM, apparent_pupil, close_up, darkest_blob, turned_axis
+from native_layouts import arrays, day, write_eyes, write_npz
 from scipy.spatial.transform import Rotation
 
 from gazepipe.datasets.layouts import mpiigaze, mpiigaze_npz
@@ -17,7 +18,6 @@ from gazepipe.drawn.face import laptop
 from gazepipe.drawn.layouts import mpiigaze as drawer
 from gazepipe.errors import UserError
 from gazepipe.geometry import angles_to_vector, angular_error_deg, eye_camera, patch_camera
-from tests.drawn.test_face import PUPIL_TOLERANCE_MM, apparent_pupil, close_up, darkest_blob, plain_subject, turned_axis  # noqa: F401
 
 EYE = {"kind": "eye", "height": 36, "width": 60}
 DRAWN = {"layout": "mpiigaze", "subjects": 2, "seed": 3, "images": 12}
@@ -35,31 +35,6 @@ def build(folder, out, layout="mpiigaze", count=2, by_day=False):
     prepare_part(folder, layout, EYE, names, 0, 1, out / "part.h5")
     merge([out / "part.h5"], out / "store.h5", out / "rejected.csv", {"dataset": "x"}, 0.0, by_day=by_day)
     return open_store(out / "store.h5")
-
-
-def day(count=3, seed=0, **change):
-    rng = np.random.default_rng(seed)
-    side = lambda: {  # noqa: E731
-        "image": rng.integers(0, 256, (count, 36, 60), np.uint8),
-        "gaze": angles_to_vector(rng.uniform(-0.5, 0.5, (count, 2))),
-        "pose": rng.uniform(-0.3, 0.3, (count, 3)),
-    }
-    names = np.array([f"{n:04d}.jpg" for n in range(1, count + 1)], object)[:, None]
-    table = {"left": side(), "right": side()}
-    table["left"] |= change
-    return {"data": table, "filenames": names}
-
-
-def write(
-    folder, content=None, lines=("day01/0001.jpg left", "day01/0001.jpg right", "day01/0003.jpg left"), name="p00"
-):
-    place = folder / "Data" / "Normalized" / name
-    place.mkdir(parents=True, exist_ok=True)
-    savemat(place / "day01.mat", day() if content is None else content, do_compression=True)
-    lists = folder / "Evaluation Subset" / "sample list for eye image"
-    lists.mkdir(parents=True, exist_ok=True)
-    (lists / f"{name}.txt").write_text("\n".join(lines) + "\n")
-    return place / "day01.mat"
 
 
 def test_drawn_eyes_reach_the_store_with_the_analytic_labels(drawn, tmp_path):
@@ -87,7 +62,7 @@ def test_drawn_eyes_reach_the_store_with_the_analytic_labels(drawn, tmp_path):
 
 
 @pytest.mark.parametrize(("seed", "side"), [(0, "left"), (0, "right"), (1, "left"), (3, "right"), (4, "left")])
-def test_drawn_pupils_agree_with_the_label(plain_subject, seed, side):  # noqa: F811
+def test_drawn_pupils_agree_with_the_label(plain_subject, seed, side):
     rng = np.random.default_rng(seed)
     sample = laptop.sample_geometry(plain_subject, rng, 60)
     eye = drawer.eye_geometry(plain_subject, sample, side, np.zeros(3))
@@ -110,7 +85,7 @@ def test_drawn_pupils_agree_with_the_label(plain_subject, seed, side):  # noqa: 
     assert np.linalg.norm(found - expected) / scale < PUPIL_TOLERANCE_MM
 
 
-def test_the_eye_is_in_the_middle_at_the_release_s_scale(plain_subject):  # noqa: F811
+def test_the_eye_is_in_the_middle_at_the_release_s_scale(plain_subject):
     sample = laptop.sample_geometry(plain_subject, np.random.default_rng(0), 60)
     eye = drawer.eye_geometry(plain_subject, sample, "left", np.zeros(3))
     middle = plain_subject.landmarks[2:4].mean(axis=0)
@@ -124,7 +99,7 @@ def test_the_eye_is_in_the_middle_at_the_release_s_scale(plain_subject):  # noqa
 
 def test_right_eyes_are_mirrored_and_their_yaws_negated(tmp_path):
     content = day()
-    write(tmp_path, content)
+    write_eyes(tmp_path, content)
     prepared = mpiigaze.prepare_subject(tmp_path, "p00", EYE)
     assert prepared.frame == ["day01/0001.jpg left", "day01/0001.jpg right", "day01/0003.jpg left"]
     left, right = content["data"]["left"], content["data"]["right"]
@@ -140,7 +115,7 @@ def test_right_eyes_are_mirrored_and_their_yaws_negated(tmp_path):
 
 
 def test_a_day_of_one_picture_is_read(tmp_path):
-    write(tmp_path, day(1), ["day01/0001.jpg right"])
+    write_eyes(tmp_path, day(1), ["day01/0001.jpg right"])
     assert mpiigaze.prepare_subject(tmp_path, "p00", EYE).image.shape == (1, 1, 36, 60)
 
 
@@ -165,7 +140,7 @@ def test_folds_by_day_need_frames_that_name_one(tmp_path):
 
 
 def test_the_archive_s_own_folder_and_other_folders_named_alike(tmp_path):
-    write(tmp_path / "raw" / "MPIIGaze")
+    write_eyes(tmp_path / "raw" / "MPIIGaze")
     (tmp_path / "raw" / "MPIIGaze" / "Data" / "Original" / "p03").mkdir(parents=True)
     (tmp_path / "raw" / "MPIIGaze" / "Data" / "Normalized").rename(
         tmp_path / "raw" / "MPIIGaze" / "Data" / "normalized"
@@ -175,7 +150,7 @@ def test_the_archive_s_own_folder_and_other_folders_named_alike(tmp_path):
 
 
 def test_listed_eyes_that_are_not_there_are_rejected(tmp_path):
-    write(tmp_path, lines=["day01/0001.jpg left", "day01/0009.jpg left"])
+    write_eyes(tmp_path, lines=["day01/0001.jpg left", "day01/0009.jpg left"])
     prepared = mpiigaze.prepare_subject(tmp_path, "p00", EYE)
     assert prepared.rejected == [("day01/0009.jpg left", "day01.mat holds no such picture")]
 
@@ -191,7 +166,7 @@ def test_listed_eyes_that_are_not_there_are_rejected(tmp_path):
     ],
 )
 def test_broken_lists_are_named(tmp_path, lines, message):
-    write(tmp_path, lines=lines)
+    write_eyes(tmp_path, lines=lines)
     with pytest.raises(UserError, match=message):
         mpiigaze.prepare_subject(tmp_path, "p00", EYE)
 
@@ -214,7 +189,7 @@ def test_broken_lists_are_named(tmp_path, lines, message):
     ],
 )
 def test_files_that_break_the_layout_are_named(tmp_path, content, message):
-    path = write(tmp_path, content)
+    path = write_eyes(tmp_path, content)
     with pytest.raises(UserError, match=message) as caught:
         mpiigaze.prepare_subject(tmp_path, "p00", EYE)
     assert str(path) in str(caught.value)
@@ -223,7 +198,7 @@ def test_files_that_break_the_layout_are_named(tmp_path, content, message):
 
 @pytest.mark.parametrize("content", [b"", b"MATLAB 5.0 MAT-file", bytes(300), "half"])
 def test_damaged_files_are_named(tmp_path, content):
-    path = write(tmp_path)
+    path = write_eyes(tmp_path)
     path.write_bytes(path.read_bytes()[:1500] if content == "half" else content)
     with pytest.raises(UserError, match=r"day01\.mat: is damaged or no MATLAB v5 file"):
         mpiigaze.prepare_subject(tmp_path, "p00", EYE)
@@ -232,7 +207,7 @@ def test_damaged_files_are_named(tmp_path, content):
 def test_missing_folders_and_lists_are_named(tmp_path):
     with pytest.raises(UserError, match="holds no folder Data/Normalized"):
         mpiigaze.subjects(tmp_path)
-    write(tmp_path)
+    write_eyes(tmp_path)
     with pytest.raises(UserError, match="p01: the subject's folder is missing"):
         mpiigaze.prepare_subject(tmp_path, "p01", EYE)
     (tmp_path / "Evaluation Subset" / "sample list for eye image" / "p00.txt").unlink()
@@ -241,23 +216,6 @@ def test_missing_folders_and_lists_are_named(tmp_path):
 
 
 # One subject as arrays
-
-
-def arrays(**change):
-    rng = np.random.default_rng(0)
-    table = {
-        "image": rng.integers(0, 256, (4, 36, 60), np.uint8),
-        "gaze_pitch_yaw_rad": rng.uniform(-0.3, 0.3, (4, 2)).astype(np.float32),
-        "frame": np.array(["day02/0001.jpg", "day01/0001.jpg", "day02/0002.jpg", "day01/0001.jpg"]),
-        "right_flipped": np.array([False, False, True, True]),
-    }
-    return {name: column for name, column in {**table, **change}.items() if column is not None}
-
-
-def write_npz(folder, **change):
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "eyes.npz", **arrays(**change))
-    return folder
 
 
 def test_arrays_are_taken_as_they_are_and_folded_by_day(tmp_path):

@@ -1,10 +1,9 @@
 """The reader of the near-eye layout: what it makes of a folder, its corrections, and one line for each defect."""
 
-import csv
-
 import cv2
 import numpy as np
 import pytest
+from native_layouts import write_recording
 
 from gazepipe.datasets import overview, prepare
 from gazepipe.datasets.layouts import near_eye
@@ -12,21 +11,6 @@ from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
 
 PATCH = {"kind": "near-eye", "height": 24, "width": 30}
-SCENE = (64, 48)
-HEADER = ["cornerxy[0]", "cornerxy[1]"]
-
-
-def write_recording(folder, points, header=HEADER, size=(24, 30), seed=0):
-    """A recording of random eyes; returns them u8 [n, 4, h, w]."""
-    folder.mkdir(parents=True)
-    images = np.random.default_rng(seed).integers(0, 256, (len(points), 4, *size), np.uint8)
-    for row, views in enumerate(images, 1):
-        for number, image in zip((0, 1, 3, 4), views, strict=True):
-            cv2.imwrite(str(folder / f"{row}_{number}.png"), image)
-        cv2.imwrite(str(folder / f"{row}_2.png"), np.zeros((SCENE[1], SCENE[0], 3), np.uint8))
-    with (folder / "Learn.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([header, *points])
-    return images
 
 
 @pytest.fixture

@@ -1,0 +1,77 @@
+"""The results that tables are made from: where each file lies, and the errors in the files of predictions."""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gazepipe.common.files import read_json
+from gazepipe.evaluation.metrics import per_subject_errors, read_predictions, sample_errors
+
+MEAN, NONE = "mean", "none"
+"""Model and method of the mean of the training targets."""
+NAMES = ["train", "model", "method", "fold", "seed", "test"]
+"""What names a file of predictions: the data set trained on comes first, the one tested on last."""
+
+
+class Results:
+    """The results below `folder` of the networks that `settings` (those of the stage `tables`) names.
+
+    Predictions are read when they are first asked for, and once.
+    """
+
+    def __init__(self, settings: Any, folder: Path):
+        self.settings = settings
+        self.folder = folder
+
+    def file(self, stage: str, output: str, **wildcards: object) -> Path:
+        """Where a stage's result lies."""
+        return self.settings.file(self.folder, stage, output, **wildcards)
+
+    def link(self, stage: str, output: str, **wildcards: object) -> str:
+        """The same, as the page links to it."""
+        return self.settings.file(Path(), stage, output, **wildcards).as_posix()
+
+    def profile(self, model: str, method: str) -> dict:
+        """Cost and speed of a network: the profile of the method that made its shape."""
+        return read_json(self.file("profile", "profile", model=model, method=self.settings.methods[method].profiled))
+
+    @cached_property
+    def errors(self) -> pd.DataFrame:
+        """Error (degrees or pixels) of every subject in every file of predictions: NAMES, subject, error."""
+        return self._read(lambda rows: per_subject_errors(rows).rename("error").reset_index(), self.predictions())
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """Error of every sample of the data sets that networks were trained on: NAMES, subject, error.
+
+        For tables that need more than means over subjects; of many large data sets this fills the memory.
+        """
+        own = [names for names in self.predictions() if names["train"] == names["test"]]
+        return self._read(lambda rows: pd.DataFrame({"subject": rows.subject, "error": sample_errors(rows)}), own)
+
+    def predictions(self) -> Iterator[dict[str, Any]]:
+        """The NAMES of every file of predictions; those of the mean come first."""
+        settings = self.settings
+        networks = [(network.model, network.method, settings.seeds) for network in settings.networks]
+        for train, summary in settings.datasets.items():
+            for model, method, seeds in [(MEAN, NONE, [0]), *networks]:
+                for fold in summary.folds:
+                    for seed in seeds:
+                        for test in summary.tests:
+                            yield dict(zip(NAMES, (train, model, method, fold, seed, test), strict=True))
+
+    def _read(
+        self, errors_of: Callable[[pd.DataFrame], pd.DataFrame], predictions: Iterator[dict] | list[dict]
+    ) -> pd.DataFrame:
+        parts = [
+            errors_of(read_predictions(self._prediction(names))).assign(**names).astype({"subject": str})
+            for names in predictions
+        ]
+        return pd.concat(parts, ignore_index=True)[[*NAMES, "subject", "error"]]
+
+    def _prediction(self, names: dict[str, Any]) -> Path:
+        stage = "predict_mean" if names["model"] == MEAN else "predict"
+        return self.file(stage, "predictions", dataset=names["train"], **names)

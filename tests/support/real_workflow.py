@@ -1,0 +1,78 @@
+"""The real workflow in a copy of the source: Snakemake's runs and dry runs, and gazepipe's own commands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "config.yaml", "envs", "pyproject.toml")
+ON_CLUSTERS = """
+run: ""
+benchmark:
+  datasets: [mpiifacegaze-drawn]
+  models: [resnet18]
+  methods: [base, kd]
+  folds: {mpiifacegaze-drawn: [0]}
+datasets:
+  mpiifacegaze-drawn: {subjects: 3, parts: 1, source: {drawn: {images: 8, size: 128}}, training: {epochs: 2}}
+models: {resnet18: {width: 0.0625}}
+methods: {base: {training: {epochs: 300}}}
+profiling: {batches: [1], seconds: 0.05}
+statistics: {resamples: 1000}
+"""
+
+
+def copy_source(repository: Path, folder: Path, configuration: str) -> Path:
+    """The source in `folder`, with the configuration as its tiny.yaml."""
+    for name in SOURCE:
+        source = repository / name
+        copier = shutil.copytree if source.is_dir() else shutil.copy
+        options = {"ignore": shutil.ignore_patterns("__pycache__")} if source.is_dir() else {}
+        copier(source, folder / name, **options)
+    (folder / "tiny.yaml").write_text(configuration)
+    return folder
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def environment(**more: str) -> dict[str, str]:
+    """That of a user who has activated .venv; /usr/sbin is where Slurm lies."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PATH": path, **more}
+
+
+def snakemake(folder: Path, *arguments: str, on_top: tuple[str, ...] = ("tiny.yaml",)) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", *on_top, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment())
+
+
+def finished_run(repository: Path, folder: Path, configuration: str, *arguments: str) -> Path:
+    """`folder`, in which the workflow of this configuration has run from nothing."""
+    copy_source(repository, folder, configuration)
+    done = snakemake(folder, *arguments)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return folder
+
+
+def would_run(folder: Path, *arguments: str, on_top: tuple[str, ...] = ("tiny.yaml",)) -> dict[str, int]:
+    """Jobs per rule of a dry run."""
+    done = snakemake(folder, "--dry-run", *arguments, on_top=on_top)
+    assert done.returncode == 0, done.stderr
+    table = re.search(r"^job\s+count\n-.*\n((?:\w+\s+\d+\n)+)", done.stdout + done.stderr, re.MULTILINE)
+    if table is None:
+        assert "Nothing to be done" in done.stdout + done.stderr
+        return {}
+    jobs = {name: int(count) for name, count in (line.split() for line in table[1].splitlines())}
+    return {name: count for name, count in jobs.items() if name not in ("total", "all")}
+
+
+def gazepipe(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", "import sys; from gazepipe.cli import main; sys.exit(main())", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
