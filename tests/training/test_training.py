@@ -242,11 +242,11 @@ def test_average_of_weights():
     for number in range(1, 4):
         nn.init.constant_(model[0].weight, float(number))
         model[1].running_mean.fill_(number)
-        average.update(model)
+        average.update_parameters(model)
         decay = min(0.25, (1 + number) / (10 + number))
         expected = decay * expected + (1 - decay) * number
-    assert average.model[0].weight.item() == pytest.approx(expected)
-    assert average.model[1].running_mean.item() == 3
+    assert average.module[0].weight.item() == pytest.approx(expected)
+    assert average.module[1].running_mean.item() == 3
 
 
 # ---- devices
