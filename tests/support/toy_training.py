@@ -1,5 +1,5 @@
-"""Small trainings on the toy store: their settings, small shares of every kind of method, and the stage with its files in
-one folder."""
+"""Small trainings on the toy store: their settings, small shares of every kind of method, and the stage with its files
+in one folder."""
 
 from pathlib import Path
 
