@@ -83,7 +83,7 @@ def deadly(monkeypatch):
         offer(self, snapshot)
         tensors, facts = snapshot()
         size = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("model/"))
-        place = size, len(facts["history"]), len(tensors["epoch/losses"])
+        place = size, len(facts["history"]), tensors["epoch/losses"].shape[1]
         visits[place] += 1
         if visits[place] <= 2:
             raise Killed
