@@ -92,8 +92,8 @@ class Shrink(KindSettings):
     towers: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the towers' channels that stays. 1: all."""
     criterion: Literal["taylor", "l2", "cosine"] = "taylor"
-    """What the towers' channels are judged by: how far the gaze point moves without them (`taylor`), length of their
-    filters (`l2`) or similarity to the other filters (`cosine`)."""
+    """What the towers' channels are judged by: change of the loss without them (`taylor`), length of their filters
+    (`l2`) or similarity to the other filters (`cosine`)."""
 
 
 class Structural(KindSettings):

@@ -7,6 +7,7 @@ writes.
 
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,8 @@ class Group:
             raise UserError(f"training.processes: {self.size} share a batch of {rows} samples; use {rows} at most")
         own = len(range(rows)[self.share])
         step = _Weighted(objective, model, adapters, own * self.size / rows)
+        # Filters of 1x1 have two ways to be laid out, which are the same.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         # A network may leave parameters unused. Also, buckets then stay as they are from the first step on: sums
         # of a run that was interrupted have the order of one that was not.
         return DistributedDataParallel(step, find_unused_parameters=True)

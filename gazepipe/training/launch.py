@@ -91,7 +91,10 @@ def _rank(arguments: list[str]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The launcher logs what it does about a failure, and a traceback; one line says why."""
+    """The launcher logs what it does about a failure, and a traceback; one line says why. The processes would warn that
+    no parameter is unused, which nobody said.
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logging.disable(logging.CRITICAL)
     try:
         yield

@@ -126,9 +126,10 @@ def restore(run: Run, saved: Snapshot) -> None:
     groups = run.optimizer.state_dict()["param_groups"]
     run.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     run.scaler.load_state_dict(facts["scaler"])
+    # Generators crash on a state that begins within another tensor (torch 2.13): hence the copies.
     for name, generator in run.generators.items():
-        generator.set_state(parts["generator"][name][rank])
-    set_random_states(run.device, {name: states[rank] for name, states in parts["random"].items()})
+        generator.set_state(parts["generator"][name][rank].clone())
+    set_random_states(run.device, {name: states[rank].clone() for name, states in parts["random"].items()})
     run.losses = list(parts["epoch"]["losses"][rank].to(run.device))
     run.best = parts.get("best", {})
     for name in COUNTERS:

@@ -21,13 +21,14 @@ from gazepipe.methods.distillation import (
     reliability_weight,
     response_loss,
 )
+from gazepipe.methods.settings import KD, FeatureKD
 from gazepipe.models.registry import build
 from gazepipe.training.losses import mse, smooth_l1
 from gazepipe.training.samples import Samples
 
 CPU = torch.device("cpu")
-FEATURE = {"stages": [0, 1], "temperature": 0.5, "masked": 0.3, "attention": 0.2, "non_local": 0.1}
-PLAIN = {"response": 1.0, "random_target": False, "reliability": False, "feature": None}
+FEATURE = FeatureKD(stages=[0, 1], temperature=0.5, masked=0.3, attention=0.2, non_local=0.1)
+TERMS = ("masked", "attention", "non_local")
 
 
 def maps(channels: int, height: int, width: int, seed: int, batch: int = 3) -> torch.Tensor:
@@ -148,7 +149,7 @@ def test_feature_loss_against_loops(terms):
             "non_local": nn.Conv2d(3, 5, 1),
         }
     ).double()
-    feature = {**FEATURE, **{term: 0.0 for term in ("masked", "attention", "non_local") if term not in terms}}
+    feature = FEATURE.model_copy(update={term: 0.0 for term in TERMS if term not in terms})
     s, t = student.numpy(), teacher.numpy()
     expected = 0.0
     if "masked" in terms:
@@ -167,7 +168,7 @@ def test_feature_loss_against_loops(terms):
 
 def test_feature_loss_is_a_mean_over_the_batch():
     student, teacher = maps(3, 4, 4, 6), maps(3, 4, 4, 7)
-    adapter = feature_adapters({**FEATURE, "stages": [0]}, small("resnet18"), small("resnet18"), 0)
+    adapter = feature_adapters(FEATURE.model_copy(update={"stages": [0]}), small("resnet18"), small("resnet18"), 0)
     adapter = nn.ModuleDict({k: copy.deepcopy(v) for k, v in adapter[0].items()})
     adapter["masked"], adapter["non_local"] = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
     adapter["channel"] = nn.Linear(3, 3)
@@ -230,14 +231,14 @@ def test_response_distillation_of_a_perfect_teacher_is_plain_training_twice():
     student, (images, _) = small("resnet18"), batch()
     teacher = small("resnet10_wide", seed=1)
     target = teacher(images).detach()
-    objective, adapters = prepare(PLAIN, student, teacher, "mse", some_samples(), generator(), CPU)
+    objective, adapters = prepare(KD(), student, teacher, "mse", some_samples(), generator(), CPU)
     torch.testing.assert_close(objective(student, images, target), 2 * mse(student(images), target).mean())
     assert adapters is None
 
 
 def test_random_targets_differ_per_sample_and_repeat_with_the_seed():
     student, teacher, (images, target) = small("resnet18"), small("resnet18", seed=1), batch()
-    kd = {**PLAIN, "random_target": True}
+    kd = KD(random_target=True)
     draw = torch.rand(4, generator=generator(7))
     objective, _ = prepare(kd, student, teacher, "mse", some_samples(), generator(7), CPU)
     expected = random_target_loss(student(images), teacher(images), target, smooth_l1, draw)
@@ -250,7 +251,7 @@ def test_any_architecture_teaches_any_other(arch):
     """Different channels and map sizes: student and adapters get gradients, the teacher none, nor new statistics."""
     student, teacher = small("resnet18").train(), small(arch, seed=1).train()
     before = copy.deepcopy(teacher.state_dict())
-    kd = {**PLAIN, "reliability": True, "feature": FEATURE}
+    kd = KD(reliability=True, feature=FEATURE)
     objective, adapters = prepare(kd, student, teacher, "smooth_l1", some_samples(), generator(), CPU)
     images, target = batch()
     objective(student, images, target).backward()
@@ -263,7 +264,7 @@ def test_any_architecture_teaches_any_other(arch):
 
 
 def test_only_weighted_terms_have_adapters():
-    feature = {**FEATURE, "stages": [2], "masked": 0.0, "non_local": 0.0}
+    feature = FEATURE.model_copy(update={"stages": [2], "masked": 0.0, "non_local": 0.0})
     adapters = feature_adapters(feature, small("resnet18"), small("resnet10_wide"), 0)
     assert [sorted(adapter) for adapter in adapters] == [["channel", "spatial"]]
 
@@ -282,4 +283,4 @@ def test_adapters_depend_on_the_seed_alone():
 
 def test_a_missing_stage_is_named():
     with pytest.raises(UserError, match=r"kd\.feature\.stages: 4 .* use 0 to 3"):
-        feature_adapters({**FEATURE, "stages": [4]}, small("resnet18"), small("simvit"), 0)
+        feature_adapters(FEATURE.model_copy(update={"stages": [4]}), small("resnet18"), small("simvit"), 0)

@@ -11,15 +11,17 @@ from torch import nn
 
 from gazepipe.errors import UserError
 from gazepipe.methods.rebirth import (
+    FilterRebirth,
     most_redundant,
     orthogonal_filters,
-    prepare,
     reborn,
     redundancy,
     sequential_followers,
 )
+from gazepipe.methods.settings import Rebirth
 from gazepipe.models.registry import build
 from gazepipe.training.losses import dense_3x3, mse, pearson, supervised
+from gazepipe.training.settings import Training
 
 
 def network(arch: str = "resnet18", width: float = 0.25) -> nn.Module:
@@ -243,19 +245,28 @@ def test_a_network_without_3x3_layers_is_refused():
         reborn(network(), 0.15, 4, generator())
 
 
-def test_prepare_adds_the_penalty_and_is_reborn_each_cycle():
+def kind(seed: int = 0, **changes) -> FilterRebirth:
+    return FilterRebirth(Rebirth(share=0.1, epochs=1, **changes), None, generator(seed))
+
+
+def test_the_penalty_is_added_if_it_has_a_weight():
     model, (images, target) = network(), (torch.randn(4, 1, 32, 48), torch.zeros(4, 2))
-    block = {"share": 0.1, "generations": 2, "epochs": 1, "max_filters": 128, "pearson": 0.0}
     plain = supervised(mse)
-    assert prepare(block, plain, generator())[0] is plain
-    objective, on_cycle = prepare({**block, "pearson": 0.5}, plain, generator())
+    assert kind().objective(plain, (model, {})) is plain
+    objective = kind(pearson=0.5).objective(plain, (model, {}))
     torch.testing.assert_close(
         objective(model, images, target), plain(model, images, target) + 0.5 * pearson(model, 128)
     )
+
+
+def test_each_generation_is_a_cycle_before_which_filters_are_reborn():
+    training, cycles = kind(generations=3).schedule(Training(epochs=7, learning_rate=0.5), 1)
+    assert (training, cycles) == (Training(epochs=1, learning_rate=0.5), 3)
+    model, rebirth = network(), kind(generations=2)
     optimizer = torch.optim.AdamW(model.parameters())
     before = model.stage1[0].body[0].weight.clone()
-    on_cycle(0, model, optimizer)
+    rebirth.before_cycle(0, model, optimizer)
     middle = model.stage1[0].body[0].weight.clone()
-    on_cycle(1, model, optimizer)
+    rebirth.before_cycle(1, model, optimizer)
     assert not torch.equal(before, middle)
     assert not torch.equal(middle, model.stage1[0].body[0].weight)

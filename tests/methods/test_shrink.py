@@ -12,6 +12,7 @@ from toy_near_eye import write_near_eye
 
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
+from gazepipe.methods.settings import Shrink
 from gazepipe.methods.shrink.first_layer import drop_dimensions, low_rank
 from gazepipe.methods.shrink.rebuild import first_fc_parameters, parameter_counts
 from gazepipe.methods.shrink.shrink import shrink
@@ -320,15 +321,15 @@ def test_towers_first_then_the_first_layer(kind, options, tmp_path):
     samples = samples_of(open_store(write_near_eye(tmp_path / "store.h5", *SHAPE[1:], per_subject=4)), None)
     width = tmp_path / "width.json"
     width.write_text(json.dumps({"low_rank": 3, "dropped": 3, "order": [7, 0, 11, *range(1, 7), 8, 9, 10]}))
-    block = {"embedding": kind, "width": "auto", "towers": 0.5, "importance": "taylor"}
+    half = Shrink(first_layer=kind, width="auto", towers=0.5, criterion="taylor")
     model = network(spec())
-    first, again = (shrink(block, model, spec(), samples, width, torch.device("cpu")) for _ in range(2))
+    first, again = (shrink(half, model, spec(), samples, width, torch.device("cpu")) for _ in range(2))
     assert channels_of(first[0]) == [[4, 8, 4, 2, 1]] * 4
     assert first[1] == again[1]
     assert same_state(first[0], again[0].state_dict())
     found = {name: value for name, value in first[1]["options"].items() if spec()["options"].get(name) != value}
     assert {name: value for name, value in found.items() if value is not None} == options
-    whole = shrink({**block, "towers": 1.0}, model, spec(), samples, width, torch.device("cpu"))[1]
+    whole = shrink(half.model_copy(update={"towers": 1.0}), model, spec(), samples, width, torch.device("cpu"))[1]
     assert "channels" not in whole
 
 

@@ -1,4 +1,5 @@
-"""Small trainings on the toy store: their settings, and the stage with its files in one folder."""
+"""Small trainings on the toy store: their settings, small shares of every kind of method, and the stage with its files
+in one folder."""
 
 from pathlib import Path
 
@@ -17,6 +18,10 @@ OFF = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0))
 AUGMENTATION = OFF.model_copy(
     update={"crop": 0.1, "flip": 0.1, "blur": 0.1, "pairs": 0.1, "contrast": 0.1, "noise": 0.02}
 )
+FEATURE = {"stages": [0, 1], "temperature": 0.5, "masked": 0.1, "attention": 0.1, "non_local": 0.1}
+KD = {"response": 1.0, "random_target": True, "reliability": True, "feature": FEATURE}
+REBIRTH = {"share": 0.15, "generations": 2, "epochs": 1, "pearson": 0.1}
+STRUCTURAL = {"ratio": 0.5, "round_to": 2, "steps": 2, "epochs": 1}
 
 
 def training(**changes) -> Training:

@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from toy_training import OFF
 
 from gazepipe.training import augment as augmentation
 from gazepipe.training.augment import NONE, OPERATIONS, augment, blur, draw_plan, resized_crop, sharpen
+from gazepipe.training.settings import Augmentation
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def only(**shares: float) -> Augmentation:
+    """These, which may be 1, and nothing else."""
+    return OFF.model_copy(update=shares)
 
 
 @pytest.fixture
@@ -22,32 +29,32 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_off_is_the_identity(batch):
-    images, target = augment(*batch, {}, generator())
+    images, target = augment(*batch, OFF, generator())
     assert torch.equal(images, batch[0])
     assert torch.equal(target, batch[1])
 
 
 def test_arguments_are_left_alone(batch):
     before = [tensor.clone() for tensor in batch]
-    augment(*batch, {"flip": 0.5, "crop": 0.5, "noise": 0.1}, generator())
+    augment(*batch, only(flip=0.5, crop=0.5, noise=0.1), generator())
     assert all(torch.equal(a, b) for a, b in zip(before, batch, strict=True))
 
 
 def test_flip_mirrors_the_image_and_negates_yaw_only(batch):
-    images, target = augment(*batch, {"flip": 1.0}, generator())
+    images, target = augment(*batch, only(flip=1.0), generator())
     assert torch.equal(images, batch[0].flip(-1))
     assert torch.equal(target, batch[1] * torch.tensor([1.0, -1.0]))
 
 
 def test_flip_twice_is_the_identity(batch):
-    twice = augment(*augment(*batch, {"flip": 1.0}, generator()), {"flip": 1.0}, generator())
+    twice = augment(*augment(*batch, only(flip=1.0), generator()), only(flip=1.0), generator())
     assert torch.equal(twice[0], batch[0])
     assert torch.equal(twice[1], batch[1])
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "flip"])
 def test_other_operations_change_pixels_and_no_label(batch, name):
-    images, target = augment(*batch, {name: 1.0}, generator())
+    images, target = augment(*batch, only(**{name: 1.0}), generator())
     assert torch.equal(target, batch[1])
     changed = (images - batch[0]).abs().flatten(1).amax(dim=1)
     assert (changed > 1e-3).all()
@@ -56,7 +63,7 @@ def test_other_operations_change_pixels_and_no_label(batch, name):
 
 
 def test_a_sample_that_no_operation_chose_is_untouched(batch):
-    config = {"crop": 0.1, "flip": 0.1, "blur": 0.1, "pairs": 0.1}
+    config = only(crop=0.1, flip=0.1, blur=0.1, pairs=0.1)
     plan = draw_plan(64, config, generator())
     images, target = augment(*batch, config, generator())
     untouched = (plan == NONE).all(dim=1)
@@ -67,14 +74,14 @@ def test_a_sample_that_no_operation_chose_is_untouched(batch):
 
 
 def test_no_pair_holds_a_flip_where_flip_has_no_share():
-    plan = draw_plan(5_000, {"pairs": 1.0}, generator())
+    plan = draw_plan(5_000, only(pairs=1.0), generator())
     assert (plan[:, 0] != plan[:, 1]).all()
     assert set(plan.flatten().tolist()) == set(range(len(OPERATIONS))) - {OPERATIONS.index("flip")}
 
 
 def test_all_views_of_a_sample_get_the_same():
     image = torch.rand(32, 1, 12, 20, generator=generator(1))
-    config = {"crop": 0.2, "blur": 0.2, "pairs": 0.6, "shift": 0.1, "contrast": 0.2, "brightness": 0.2}
+    config = only(crop=0.2, blur=0.2, pairs=0.6, shift=0.1, contrast=0.2, brightness=0.2)
     images, _ = augment(image.expand(-1, 4, -1, -1), torch.zeros(32, 2), config, generator())
     assert (images - images[:, :1]).abs().max() < 1e-6
     assert (images - image).abs().flatten(1).amax(dim=1).min() > 1e-3
@@ -82,7 +89,7 @@ def test_all_views_of_a_sample_get_the_same():
 
 def test_shares_are_kept_and_pairs_are_of_two_different_operations():
     shares = {"crop": 0.1, "flip": 0.2, "sharpness": 0.05, "pairs": 0.1}
-    plan = draw_plan(20_000, shares, generator())
+    plan = draw_plan(20_000, only(**shares), generator())
     single = plan[plan[:, 1] == NONE, 0]
     for number, name in enumerate(OPERATIONS):
         assert (single == number).sum().item() / 20_000 == pytest.approx(shares.get(name, 0.0), abs=0.01)
@@ -93,7 +100,7 @@ def test_shares_are_kept_and_pairs_are_of_two_different_operations():
 
 
 def test_same_seed_same_images_other_seed_others(batch):
-    config = {"crop": 0.3, "blur": 0.2, "mixup": 0.2, "brightness": 0.2, "contrast": 0.2, "noise": 0.05}
+    config = only(crop=0.3, blur=0.2, mixup=0.2, brightness=0.2, contrast=0.2, noise=0.05)
     first, again, other = (augment(*batch, config, generator(seed))[0] for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -152,8 +159,8 @@ def test_drawn_factors_stay_in_the_prior_ranges(batch, monkeypatch):
     seen = {}
     monkeypatch.setattr(augmentation, "blur", lambda images, sigma: seen.update(blur=sigma) or images)
     monkeypatch.setattr(augmentation, "sharpen", lambda images, factor: seen.update(sharpen=factor) or images)
-    augment(*batch, {"blur": 1.0}, generator())
-    augment(*batch, {"sharpness": 1.0}, generator())
+    augment(*batch, only(blur=1.0), generator())
+    augment(*batch, only(sharpness=1.0), generator())
     for name, low, high in (("blur", 0.9, 1.3), ("sharpen", 0.8, 4.8)):
         assert low <= seen[name].min() < low + 0.1 * (high - low)
         assert high - 0.1 * (high - low) < seen[name].max() <= high
@@ -161,19 +168,19 @@ def test_drawn_factors_stay_in_the_prior_ranges(batch, monkeypatch):
 
 def test_brightness_contrast_and_noise(batch):
     images = batch[0] * 0.2 + 0.4
-    bright, _ = augment(images, batch[1], {"brightness": 0.2}, generator())
+    bright, _ = augment(images, batch[1], only(brightness=0.2), generator())
     ratio = (bright / images).flatten(1)
     torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
     assert 0.8 <= ratio.min() < 0.84
     assert 1.16 < ratio.max() <= 1.2
 
-    contrast, _ = augment(images, batch[1], {"contrast": 0.2}, generator())
+    contrast, _ = augment(images, batch[1], only(contrast=0.2), generator())
     torch.testing.assert_close(contrast.mean(dim=(1, 2, 3)), images.mean(dim=(1, 2, 3)))
     spread = (contrast.flatten(1).std(dim=1) / images.flatten(1).std(dim=1)).numpy()
     assert 0.8 <= spread.min() < 0.84
     assert 1.16 < spread.max() <= 1.2001
 
-    noisy, _ = augment(images, batch[1], {"noise": 0.05}, generator())
+    noisy, _ = augment(images, batch[1], only(noise=0.05), generator())
     deviation = (noisy - images).flatten(1).std(dim=1)
     assert np.ptp(deviation.numpy()) > 0.03
     assert deviation.max() < 0.06

@@ -1,7 +1,9 @@
-"""Two real processes (gloo) train as one does, survive what one survives, and end together."""
+"""Two real processes (gloo) learn what one learns, survive what one survives, and end together."""
 
 import copy
 import csv
+import gc
+import hashlib
 import json
 import multiprocessing
 import os
@@ -9,27 +11,35 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from toy_store import HEIGHT, WIDTH, write_toy_split, write_toy_store
 
 from gazepipe import cli
 from gazepipe.dag import cores as slots
 from gazepipe.errors import UserError
+from gazepipe.methods import train as stage
 from gazepipe.methods.train import train
+from gazepipe.models.network import GazeNetwork
 from gazepipe.models.registry import build
 from gazepipe.training import launch
 from gazepipe.training.distributed import ALONE, Group, joined
+from gazepipe.training.samples import Samples, batches
+from gazepipe.training.state import State
 from tests.training.test_resume import KD, REBIRTH, STRUCTURAL
 
 CPU = torch.device("cpu")
+AUGMENTATION = {"crop": 0.2, "blur": 0.1, "mixup": 0.1, "pairs": 0.2, "contrast": 0.1, "noise": 0.02}
 # Adam divides by the size of gradients, small ones too: at a high rate, rounding alone moves the curves apart.
 TRAINING = {
-    "epochs": 3,
+    "epochs": 2,
     "batch_size": 50,
     "optimizer": "adamw",
     "learning_rate": 1e-4,
@@ -44,126 +54,176 @@ TRAINING = {
     "loss": "smooth_l1",
     "threads": 1,
     "tensorboard": False,
-    "augmentation": {"crop": 0.2, "blur": 0.1, "mixup": 0.1, "pairs": 0.2, "contrast": 0.1, "noise": 0.02},
+    "augmentation": {},
 }
 BASE = {
-    "model": {"arch": "resnet18", "width": 0.125, "input": [1, HEIGHT, WIDTH]},
+    "model": {"arch": f"{__name__}:even", "width": 1.0, "input": [1, HEIGHT, WIDTH]},
     "training": TRAINING,
     "kd": None,
     "rebirth": None,
+    "structural": None,
     "device": "cpu",
     "fold": 0,
     "seed": 0,
 }
+NORMED = {"arch": "resnet18", "width": 0.125, "input": [1, HEIGHT, WIDTH]}
 
 
 def block(**changes) -> dict:
-    training = {name: changes.pop(name) for name in list(changes) if name not in {*BASE, "structural"}}
+    training = {name: changes.pop(name) for name in list(changes) if name not in BASE}
     return {**BASE, **changes, "training": {**TRAINING, **training}}
 
 
 def network(**changes) -> dict:
-    return {**BASE["model"], **changes}
+    return {**NORMED, **changes}
 
 
-RUNS = {
-    "base": block(),
+# No draw for single rows, and no statistics of a batch: the two learn what one learns.
+UNDRAWN = {**KD, "random_target": False}
+EQUAL = {
+    "base": block(epochs=3),
     "uneven shares, clipped, averaged": block(batch_size=33, clip_norm=1.0, ema=0.9),
-    "fewer samples than a batch": block(batch_size=500, early_stopping={"patience": 1, "delta": 1e3}),
+    "fewer samples than a batch": block(batch_size=500, epochs=3, early_stopping={"patience": 1, "delta": 1e3}),
     "half": block(precision="fp16"),
-    "kd": block(kd=KD, batch_size=33),
-    "kd and rebirth": block(kd=KD, rebirth=REBIRTH, epochs=1),
-    # Channels by their weights: by "taylor" two are so near each other that rounding decides.
-    "pruned": block(structural={**STRUCTURAL, "criterion": "l2"}, epochs=1),
-    "dropout": block(model=network(arch="resnet10_wide"), epochs=2),
-    "dropped paths": block(model=network(arch="simvit"), epochs=1, batch_size=33),
-    "other norms": block(model=network(arch="test_distributed:other_norms")),
+    "kd": block(kd=UNDRAWN, batch_size=33),
+    "kd and rebirth": block(kd=UNDRAWN, rebirth=REBIRTH, epochs=1),
 }
-LONG = block(epochs=8)
-STEPS = {"resnet": BASE["model"], "norms": network(arch="test_distributed:other_norms")}
-# The toy's images are nearly even: norms take small differences of large numbers.
-TOLERANCE = {"half": 1e-2, "other norms": 1e-3}
+TOLERANCE = {"half": 1e-2}
+# Draws and batch statistics of each process's own.
+OWN = {
+    "norms, augmented": block(model=NORMED, augmentation=AUGMENTATION, batch_size=33, ema=0.9),
+    "dropout": block(model=network(arch="resnet10_wide"), augmentation=AUGMENTATION),
+    "dropped paths": block(model=network(arch="simvit"), epochs=1, batch_size=33),
+    "kd, rebirth, norms": block(model=NORMED, kd=KD, rebirth=REBIRTH, augmentation=AUGMENTATION),
+    "pruned": block(model=NORMED, structural=STRUCTURAL, augmentation=AUGMENTATION, epochs=1),
+}
+RUNS = {**EQUAL, **OWN}
+LONG = block(model=NORMED, augmentation=AUGMENTATION, epochs=8)
 
 
-class OtherNorms(nn.Module):
-    """Batch norms of every make: without weights, without running statistics, with their plain mean; and the views of
-    an image as a batch of their own.
-    """
+class Even(GazeNetwork):
+    """A network that looks at each sample by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4, affine=False), nn.Dropout2d(0.2))
-        self.views = nn.BatchNorm1d(4, momentum=None)
-        self.head = nn.Sequential(nn.LazyLinear(8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 2))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        maps = self.stem(x)
-        places = maps.flatten(2).transpose(1, 2)
-        every = self.views(places.reshape(-1, 4)).reshape(places.shape)
-        return self.head(every.flatten(1))
+        self.stages = ["first", "second"]
+        self.stem = nn.Sequential(nn.Conv2d(channels, 8, 3, stride=2, bias=False), nn.GroupNorm(2, 8), nn.ReLU())
+        self.first = nn.Sequential(nn.Conv2d(8, 16, 3, stride=2), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(16, 8, 1), nn.ReLU())
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 2))
 
 
-def other_norms(width: float, input_shape: tuple[int, int, int]) -> nn.Module:
-    model = OtherNorms()
-    model(torch.zeros(2, *input_shape))
-    return model
-
-
-class Drawing(nn.Module):
-    """A network that draws by itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x.flatten(1)) + torch.rand(len(x), 2)
+def even(width: float, input_shape: tuple[int, int, int]) -> nn.Module:
+    return Even(input_shape[0])
 
 
 # ---- the two processes
 
 
-def as_rank(rank: int, place: Path) -> None:
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2", GAZEPIPE_RENDEZVOUS=str(place))
-
-
-def run(folder: Path, out: Path, chosen: dict) -> None:
-    base = folder / "base.safetensors"
-    parent = base if chosen["rebirth"] or chosen.get("structural") else None
-    train(chosen, folder / "toy.h5", folder / "toy.csv", out, parent, base if chosen["kd"] else None)
+def run(folder: Path, out: Path, chosen: dict, state: Path | None = None) -> None:
+    name = "normed" if chosen["model"] == NORMED else "even"
+    base = folder / f"{name}.safetensors"
+    parent = base if chosen["rebirth"] or chosen["structural"] else None
+    teacher = base if chosen["kd"] else None
+    train(chosen, folder / "toy.h5", folder / "toy.csv", out, parent, teacher, state=state, key="k")
 
 
 def as_two(chosen: dict) -> dict:
     return {**chosen, "training": {**chosen["training"], "processes": 2}}
 
 
-def work(rank: int, folder: Path) -> None:
+class Killed(BaseException):
+    """Stands for the end of a process."""
+
+
+def killed_everywhere(folder: Path, name: str) -> int:
+    """The run, ended once at each of its steps and batches of validation, and continued; returns how often."""
+    offer, seen = State.offer, set()
+
+    def offer_and_die(self, snapshot: Callable) -> None:
+        offer(self, snapshot)
+        tensors, facts = snapshot()
+        size = sum(tensor.numel() for each, tensor in tensors.items() if each.startswith("model/"))
+        place = size, len(facts["history"]), tensors["epoch/losses"].shape[1]
+        if place not in seen:
+            seen.add(place)
+            raise Killed
+
+    State.offer = offer_and_die
+    while True:
+        try:
+            run(folder, folder / "killed" / name, as_two(RUNS[name]), folder / "states" / name)
+            State.offer = offer
+            return len(seen)
+        except Killed:
+            pass
+        # What a new process would not have: the old network, the group, and generators in this state.
+        gc.collect()
+        dist.destroy_process_group()
+        torch.manual_seed(len(seen))
+
+
+def work(rank: int, folder: Path, port: int) -> None:
     """All that the two have to do, in one go: starting them takes longer than the work."""
-    for number, (name, chosen) in enumerate({**RUNS, "long": LONG}.items()):
-        as_rank(rank, folder / f"rendezvous{number}")
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", GAZEPIPE_SAVE_SECONDS="0")
+    join_again(dist.TCPStore("localhost", port))
+    fit, ends = stage.fit, []
+
+    def watched_fit(model: nn.Module, *arguments, **options):
+        fitted = fit(model, *arguments, **options)
+        ends.append([digest(model), fitted.history, fitted.validation_errors])
+        return fitted
+
+    stage.fit, told = watched_fit, {}
+    for name, chosen in {**RUNS, "long": LONG}.items():
         run(folder, folder / "two" / name, as_two(chosen))
-    for name, spec in STEPS.items():
-        as_rank(rank, folder / f"rendezvous {name}")
-        torch.save(step_of_two(spec), folder / f"{name}{rank}.pt")
+        told[name] = ends.copy()
+        ends.clear()
+    for name in OWN:
+        told[f"kills {name}"] = killed_everywhere(folder, name)
+    for name in STEPS:
+        torch.save(step_of_two(name), folder / f"{name}{rank}.pt")
+    (folder / f"told{rank}.json").write_text(json.dumps(told))
+
+
+def join_again(store: dist.Store) -> None:
+    """Processes join once in their life, by a store of that time; these do it again and again."""
+    join, times = dist.init_process_group, count()
+    dist.init_process_group = lambda *given, **options: join(
+        *given, **options, store=dist.PrefixStore(str(next(times)), store)
+    )
+
+
+def digest(model: nn.Module) -> str:
+    found = hashlib.sha256()
+    for value in model.state_dict().values():
+        found.update(value.contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Every run by two processes, beside the store and the weights of a parent and teacher."""
+    """Every run by two processes, beside the store and the weights of parents and teachers."""
     folder = tmp_path_factory.mktemp("distributed")
     write_toy_store(folder / "toy.h5", 20)
     write_toy_split(folder / "toy.csv")
-    train(block(learning_rate=2e-3), folder / "toy.h5", folder / "toy.csv", folder / "parent", None, None)
-    (folder / "parent" / "model.safetensors").rename(folder / "base.safetensors")
+    for name, model in {"even": BASE["model"], "normed": NORMED}.items():
+        run(folder, folder / name, block(model=model, epochs=3, learning_rate=2e-3))
+        (folder / name / "model.safetensors").rename(folder / f"{name}.safetensors")
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gazepipe.methods.train", "gazepipe.methods.structural.steps", "torch._dynamo"])
-    ranks = [context.Process(target=work, args=(rank, folder)) for rank in range(2)]
+    context.set_forkserver_preload([__name__, "gazepipe.methods.structural.steps", "torch._dynamo"])
+    ranks = [context.Process(target=work, args=(rank, folder, store.port)) for rank in range(2)]
     for process in ranks:
         process.start()
     for process in ranks:
         process.join()
     assert [process.exitcode for process in ranks] == [0, 0]
     return folder
+
+
+def told(folder: Path, rank: int) -> dict:
+    return json.loads((folder / f"told{rank}.json").read_text())
 
 
 def history(out: Path) -> np.ndarray:
@@ -175,7 +235,7 @@ def result(out: Path) -> tuple[bytes, bytes]:
     return (out / "model.safetensors").read_bytes(), (out / "history.csv").read_bytes()
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", EQUAL)
 def test_two_processes_learn_what_one_learns(folder, tmp_path, name):
     run(folder, tmp_path / "one", RUNS[name])
     one, two = history(tmp_path / "one"), history(folder / "two" / name)
@@ -187,41 +247,108 @@ def test_two_processes_learn_what_one_learns(folder, tmp_path, name):
     assert found["validation_errors"] == pytest.approx(expected["validation_errors"], rel=TOLERANCE.get(name, 1e-4))
 
 
-def batch_of_step(spec: dict) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+@pytest.mark.parametrize("name", RUNS)
+def test_both_end_with_the_same_weights_and_statistics(folder, name):
+    first, second = (told(folder, rank)[name] for rank in range(2))
+    assert first == second
+    assert len(first) == (2 if name == "pruned" else 1)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_killed_at_every_step_it_ends_as_if_it_never_was(folder, name):
+    assert told(folder, 0)[f"kills {name}"] == told(folder, 1)[f"kills {name}"] >= 4
+    assert result(folder / "killed" / name) == result(folder / "two" / name)
+    assert not list((folder / "states").glob(f"{name}*"))
+
+
+# ---- one step, in double precision
+
+
+class Spare(nn.Module):
+    """A network with a parameter that takes no part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.spare = nn.Linear(HEIGHT * WIDTH, 2), nn.Linear(1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x.flatten(1))
+
+
+STEPS = {
+    "even": lambda: build(BASE["model"]),
+    "layer norms": lambda: without_draws(build(network(arch="simvit"))),
+    "spare": Spare,
+    "batch norms": lambda: build(NORMED),
+}
+ROWS = 33
+
+
+def without_draws(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if hasattr(module, "rate"):
+            module.rate = 0
+    return model
+
+
+def batch_of_step(name: str) -> tuple[nn.Module, nn.Module, torch.Tensor, torch.Tensor]:
+    """Network, adapter, images and target."""
     torch.manual_seed(0)
-    model = build(spec).double().train()
-    return model, torch.randn(33, 1, HEIGHT, WIDTH).double(), torch.randn(33, 2).double()
+    model, adapter = STEPS[name]().double().train(), nn.Linear(2, 2).double()
+    return model, adapter, torch.randn(ROWS, 1, HEIGHT, WIDTH).double(), torch.randn(ROWS, 2).double()
 
 
-def squared_error(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return (model(images) - target).square().mean()
+def squared_error(adapter: nn.Module) -> Callable:
+    return lambda model, images, target: (adapter(model(images)) - target).square().mean()
 
 
-def step_of_two(spec: dict) -> dict[str, torch.Tensor]:
-    """Loss, gradients, and statistics of a batch of 33 in double precision."""
-    model, images, target = batch_of_step(spec)
+def after_step(loss: torch.Tensor, model: nn.Module, adapter: nn.Module) -> dict[str, torch.Tensor | None]:
+    trained = {**dict(model.named_parameters()), **{f"adapter.{k}": p for k, p in adapter.named_parameters()}}
+    gradients = {f"{name} gradient": parameter.grad for name, parameter in trained.items()}
+    return {"loss": loss, **gradients, **dict(model.named_buffers())}
+
+
+def step_of_two(name: str) -> dict[str, torch.Tensor | None]:
+    model, adapter, images, target = batch_of_step(name)
     with joined(2, CPU) as group:
-        group.adopt(model, None, images[:1], len(images))
-        loss = group.weighted(squared_error(model, group.mine(images), group.mine(target)))
+        if not group.first:
+            nn.init.zeros_(adapter.weight)  # the first one's counts
+        objective = group.together(squared_error(adapter), model, adapter, ROWS)
+        loss = objective(images[group.share], target[group.share])
         loss.backward()
-        group.add_gradients([model])
-        total = group.total(loss.detach())
-    gradients = {f"{name} gradient": parameter.grad for name, parameter in model.named_parameters()}
-    return {"loss": total, **gradients, **dict(model.named_buffers())}
+        group.alike(model)
+        return after_step(group.mean(loss.detach()), model, adapter)
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_the_gradient_is_exactly_that_of_the_whole_batch(folder, name):
-    model, images, target = batch_of_step(STEPS[name])
-    loss = squared_error(model, images, target)
+@pytest.mark.parametrize("name", [name for name in STEPS if name != "batch norms"])
+def test_the_gradient_is_that_of_the_whole_batch(folder, name):
+    model, adapter, images, target = batch_of_step(name)
+    loss = squared_error(adapter)(model, images, target)
     loss.backward()
+    check_step(folder, name, after_step(loss.detach(), model, adapter))
+
+
+def test_batch_norms_on_the_cpu_take_statistics_of_shares_and_keep_the_first(folder):
+    model, adapter, images, target = batch_of_step("batch norms")
+    shares = [slice(0, None, 2), slice(1, None, 2)]
+    losses = [squared_error(adapter)(model, images[share], target[share]) for share in shares]
+    loss = (17 * losses[0] + 16 * losses[1]) / ROWS
+    loss.backward()
+    first, _, _, _ = batch_of_step("batch norms")
+    first(images[shares[0]])
+    expected = after_step(loss.detach(), model, adapter)
+    check_step(folder, "batch norms", {**expected, **dict(first.named_buffers())})
+
+
+def check_step(folder: Path, name: str, expected: dict) -> None:
     first, second = (torch.load(folder / f"{name}{rank}.pt") for rank in range(2))
-    assert all(torch.equal(first[each], second[each]) for each in first)
-    expected = {"loss": loss.detach(), **dict(model.named_buffers())}
-    expected |= {f"{name} gradient": parameter.grad for name, parameter in model.named_parameters()}
-    assert first.keys() == expected.keys()
+    assert first.keys() == second.keys() == expected.keys()
     for each, value in expected.items():
-        torch.testing.assert_close(first[each], value, rtol=1e-10, atol=1e-12)
+        if value is None:
+            assert first[each] is second[each] is None
+        else:
+            assert torch.equal(first[each], second[each])
+            torch.testing.assert_close(first[each], value, rtol=1e-10, atol=1e-12)
 
 
 # ---- the command: kills, signals, what goes on
@@ -230,9 +357,9 @@ def test_the_gradient_is_exactly_that_of_the_whole_batch(folder, name):
 class Command:
     """`gazepipe train` with two processes under way."""
 
-    def __init__(self, folder: Path, out: Path) -> None:
+    def __init__(self, folder: Path, out: Path, store: str = "toy.h5") -> None:
         self.out, self.state = out / "run", out / "state"
-        files = [f"--store={folder / 'toy.h5'}", f"--split={folder / 'toy.csv'}", f"--out={self.out}"]
+        files = [f"--store={folder / store}", f"--split={folder / 'toy.csv'}", f"--out={self.out}"]
         main = "import sys; from gazepipe.cli import main; sys.exit(main())"
         command = [sys.executable, "-c", main, "train", "--block", json.dumps(as_two(LONG)), "--key=k"]
         path = os.pathsep.join(sys.path)
@@ -248,8 +375,9 @@ class Command:
             assert self.process.poll() is None
             time.sleep(0.01)
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        assert len(children) == 2
-        return [int(child) for child in children]
+        ranks = [int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+        assert len(ranks) == 2
+        return ranks
 
     def ended(self) -> tuple[int, list[str]]:
         """Exit status and what it said beside its progress."""
@@ -296,76 +424,84 @@ def test_killed_in_every_way_it_ends_as_if_it_never_was(folder, tmp_path):
     assert not command.state.exists()
 
 
+def test_what_all_processes_refuse_is_said_once(folder, tmp_path):
+    status, said = Command(folder, tmp_path, store="none.h5").ended()
+    assert status == 2
+    assert [line.startswith(f"gazepipe train: {folder / 'none.h5'}") for line in said] == [True]
+
+
 @pytest.mark.parametrize(
-    ("codes", "status", "line"),
+    ("rank", "code", "status", "line"),
     [
-        ([2, os.EX_TEMPFAIL], 2, ""),  # the first has said why
-        ([os.EX_TEMPFAIL, 2], 2, "gazepipe train: no good\n"),
-        ([None, 1], 1, "Traceback\ngazepipe train: no good\n"),
-        ([143, None], 143, ""),
-        ([0, 1], 0, ""),
+        (0, 2, 2, ""),  # the first has said why
+        (1, 2, 2, "gazepipe train: no good\n"),
+        (1, 1, 1, "Traceback\ngazepipe train: no good\n"),
+        (0, 143, 143, ""),
     ],
 )
-def test_the_process_that_failed_first_tells_why(tmp_path, capsys, codes, status, line):
-    (tmp_path / "1.txt").write_text("Traceback\ngazepipe train: no good\n")
-    try:
-        launch._judge(codes, tmp_path, stopped=False)
-        left = 0
-    except SystemExit as end:
-        left = end.code
-    assert (left, capsys.readouterr().err) == (status, line)
+def test_the_process_that_failed_first_tells_why(tmp_path, capsys, rank, code, status, line):
+    (tmp_path / "said").write_text("Traceback\ngazepipe train: no good\n")
+    with pytest.raises(SystemExit) as end:
+        launch.judge(rank, 2, code, tmp_path / "said")
+    assert (end.value.code, capsys.readouterr().err) == (status, line)
 
 
 @pytest.mark.parametrize(
-    ("codes", "match"), [([None, -9], "process 2 of 2 was ended by SIGKILL"), ([75, 75], "the 2 lost each other")]
+    ("rank", "code", "match"), [(1, -9, "process 2 of 2 was ended by SIGKILL"), (0, 75, "the 2 lost each other")]
 )
-def test_what_no_process_could_tell_is_told(tmp_path, codes, match):
+def test_what_no_process_could_tell_is_told(tmp_path, rank, code, match):
     with pytest.raises(UserError, match=match):
-        launch._judge(codes, tmp_path, stopped=False)
-
-
-@pytest.mark.parametrize(("code", "status"), [(143, 143), (-15, 143), (130, 130)])
-def test_a_signal_that_came_decides_the_status(tmp_path, code, status):
-    with pytest.raises(SystemExit) as end:
-        launch._judge([code, 75], tmp_path, stopped=True)
-    assert end.value.code == status
+        launch.judge(rank, 2, code, tmp_path / "said")
 
 
 # ---- shares, slots and bad input
 
 
+class Read:
+    """Images that remember which rows were read."""
+
+    def __init__(self, count: int) -> None:
+        self.shape, self.rows = (count, 1, 2, 2), []
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        self.rows += rows.tolist()
+        return np.broadcast_to(rows[:, None, None, None], (len(rows), 1, 2, 2)).astype(np.uint8)
+
+
 @pytest.mark.parametrize("size", [2, 3, 5])
-def test_shares_are_all_rows_once(size):
-    rows, groups = torch.arange(33.0), [Group(rank, size) for rank in range(size)]
-    shares = [group.mine(rows) for group in groups]
-    assert torch.equal(torch.cat(shares), rows)
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    assert sum(group.weighted(share.mean()) for group, share in zip(groups, shares, strict=True)) == pytest.approx(16)
-    drawn = [group.drawn(torch.arange, 2 * len(share)) for group, share in zip(groups, shares, strict=True)]
-    assert torch.equal(torch.cat(drawn), torch.arange(66))
+@pytest.mark.parametrize("order", [None, np.random.default_rng(0).permutation(40)])
+def test_shares_are_all_rows_once_and_nobody_reads_more(size, order):
+    def read(share: slice) -> list[list[int]]:
+        images = Read(40)
+        samples = Samples(images, np.arange(40), np.zeros((40, 2), np.float32), np.repeat("s", 40), 0.0, 1.0)
+        found = [batch[:, 0, 0, 0].tolist() for batch, _ in batches(samples, 33, order, share=share)]
+        assert images.rows == list(chain(*found))
+        return found
+
+    whole, shares = read(slice(None)), [read(Group(rank, size).share) for rank in range(size)]
+    assert [sorted(chain(*parts)) for parts in zip(*shares, strict=True)] == whole
+    assert all(max(map(len, parts)) - min(map(len, parts)) <= 1 for parts in zip(*shares, strict=True))
+
+
+def test_each_process_draws_for_itself():
+    seeds = [Group(rank, 3).seed(5) for rank in range(3)]
+    assert seeds[0] == 5
+    assert len(set(seeds)) == 3
+    assert seeds == [Group(rank, 3).seed(5) for rank in range(3)]
 
 
 def test_alone_nothing_is_touched():
     rows = torch.arange(5.0)
-    assert ALONE.mine(rows) is rows
-    assert ALONE.weighted(rows) is rows
     assert ALONE.total(rows) is rows
-    model = build(BASE["model"])
-    kinds = [type(module) for module in model.modules()]
-    ALONE.adopt(model, None, torch.zeros(1, 1, HEIGHT, WIDTH), 1)
-    assert [type(module) for module in model.modules()] == kinds
+    assert torch.equal(rows[ALONE.share], rows)
+    assert torch.equal(ALONE.whole(rows, 5), rows)
+    assert torch.equal(ALONE.gathered(rows), rows[None])
+    assert ALONE.together(lambda model, images, target: (model, images, target), 1, None, 1)(2, 3) == (1, 2, 3)
 
 
 def test_a_batch_has_a_row_for_each():
     with pytest.raises(UserError, match=r"training\.processes: 4 share a batch of 3 samples; use 3 at most"):
-        Group(0, 4).adopt(build(BASE["model"]), None, torch.zeros(1, 1, HEIGHT, WIDTH), 3)
-
-
-def test_a_network_that_draws_by_itself_is_refused():
-    model, before = Drawing(), torch.get_rng_state()
-    with pytest.raises(UserError, match="2, but Drawing draws random numbers in its own way"):
-        Group(0, 2).adopt(model, None, torch.zeros(1, 1, 2, 2), 32)
-    assert torch.equal(torch.get_rng_state(), before)
+        Group(0, 4).together(squared_error(nn.Identity()), build(BASE["model"]), None, 3)
 
 
 def test_a_process_that_nobody_joins_is_refused(folder, tmp_path, monkeypatch):
@@ -377,6 +513,13 @@ def test_a_process_that_nobody_joins_is_refused(folder, tmp_path, monkeypatch):
 def test_only_cpu_and_cuda(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="2, but the device is mps"), joined(2, torch.device("mps")):
+        pass
+
+
+def test_each_process_has_a_gpu(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="2 need a GPU each, but 1 are here"), joined(2, torch.device("cuda")):
         pass
 
 

@@ -13,44 +13,36 @@ import numpy as np
 import pytest
 import torch
 from toy_points import write_toy_points
-from toy_store import HEIGHT, WIDTH, write_toy_split, write_toy_store
-from training_blocks import KD, REBIRTH, STRUCTURAL, TRAINING
+from toy_store import write_toy_split, write_toy_store
+from toy_training import KD, OFF, POINT_SPEC, REBIRTH, SPEC, STRUCTURAL, settings
+from toy_training import run as stage
 
-from gazepipe.methods.train import train
+from gazepipe.methods.settings import TrainSettings
 from gazepipe.training.state import SIGNALS, State, Stopped
 
-BASE = {
-    "model": {"arch": "resnet18", "width": 0.125, "input": [1, HEIGHT, WIDTH]},
-    "training": TRAINING,
-    "kd": None,
-    "rebirth": None,
-    "structural": None,
-    "device": "cpu",
-    "fold": 0,
-    "seed": 0,
-}
-POINTS = {"arch": "resnet18", "width": 0.125, "input": [4, 24, 32]}
+AUGMENTATION = OFF.model_copy(
+    update={"crop": 0.2, "blur": 0.1, "pairs": 0.2, "shift": 0.1, "contrast": 0.1, "noise": 0.02}
+)
 STOPPING = {"patience": 1, "delta": 1e3}
 
 
-def block(**changes) -> dict:
-    training = {name: changes.pop(name) for name in list(changes) if name not in BASE}
-    return {**BASE, **changes, "training": {**TRAINING, **training}}
+def chosen(model: dict = SPEC, kinds: dict | None = None, **training) -> TrainSettings:
+    return settings({"batch_size": 50, **training}, AUGMENTATION, kinds, model=model)
 
 
 RUNS = {
-    "plain": block(),
-    "averaged": block(ema=0.9),
-    "sgd": block(optimizer="sgd", learning_rate=1e-3),
-    "half": block(precision="fp16", epochs=6),
-    "dropout": block(model={**BASE["model"], "arch": "toy_network:forgetful"}),
-    "stopped early": block(early_stopping=STOPPING, epochs=4),
-    "kd": block(kd=KD),
-    "rebirth": block(rebirth=REBIRTH),
-    "kd and rebirth": block(kd=KD, rebirth=REBIRTH, ema=0.9),
-    "pruned": block(structural=STRUCTURAL, epochs=1),
-    "kd and pruned": block(structural={**STRUCTURAL, "steps": 3}, kd=KD, ema=0.9),
-    "points": block(model=POINTS, normalise="training", loss="l1"),
+    "plain": chosen(),
+    "averaged": chosen(ema=0.9),
+    "sgd": chosen(optimizer="sgd", learning_rate=1e-3),
+    "half": chosen(precision="fp16", epochs=6),
+    "dropout": chosen({**SPEC, "arch": "toy_network:forgetful"}),
+    "stopped early": chosen(early_stopping=STOPPING, epochs=4),
+    "kd": chosen(kinds={"kd": KD}),
+    "rebirth": chosen(kinds={"rebirth": REBIRTH}),
+    "kd and rebirth": chosen(kinds={"kd": KD, "rebirth": REBIRTH}, ema=0.9),
+    "pruned": chosen(kinds={"structural": STRUCTURAL}, epochs=1),
+    "kd and pruned": chosen(kinds={"structural": {**STRUCTURAL, "steps": 3}, "kd": KD}, ema=0.9),
+    "points": chosen(POINT_SPEC, normalise="training", loss="l1"),
 }
 
 
@@ -61,16 +53,16 @@ def folder(tmp_path_factory) -> Path:
     write_toy_store(folder / "toy.h5", 20)
     write_toy_points(folder / "points.h5", 20)
     write_toy_split(folder / "toy.csv")
-    train(BASE, folder / "toy.h5", folder / "toy.csv", folder / "base", None, None)
+    stage(RUNS["plain"], folder / "toy.h5", folder / "toy.csv", folder / "base")
     return folder
 
 
 def run(folder: Path, name: str, out: Path, state: Path | None = None, key: str = "k") -> None:
-    chosen, base = RUNS[name], folder / "base" / "model.safetensors"
+    kinds, base = RUNS[name].kinds, folder / "base" / "model.safetensors"
     store = folder / ("points.h5" if name == "points" else "toy.h5")
-    parent = base if chosen["rebirth"] or chosen["structural"] else None
-    teacher = base if chosen["kd"] else None
-    train(chosen, store, folder / "toy.csv", out, parent, teacher, state=state, key=key)
+    parent = base if kinds.rebirth or kinds.structural else None
+    teacher = base if kinds.kd else None
+    stage(RUNS[name], store, folder / "toy.csv", out, parent, teacher, state=state, key=key)
 
 
 def result(out: Path) -> tuple[bytes, bytes]:
@@ -91,7 +83,7 @@ def deadly(monkeypatch):
         offer(self, snapshot)
         tensors, facts = snapshot()
         size = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("model/"))
-        place = size, len(facts["history"]), len(tensors["epoch/losses"])
+        place = size, len(facts["history"]), tensors["epoch/losses"].shape[1]
         visits[place] += 1
         if visits[place] <= 2:
             raise Killed
