@@ -5,6 +5,7 @@ loss weighted by its share of the rows, so that weights stay the same, bit by bi
 writes.
 """
 
+import gc
 import os
 import signal
 import warnings
@@ -198,4 +199,5 @@ def joined(processes: int, device: torch.device) -> Iterator[Group]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
             raise
         raise Lost from error
+    gc.collect()  # what still uses the group would wait for it for ever when it goes later
     dist.destroy_process_group()
