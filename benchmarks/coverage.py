@@ -1,8 +1,9 @@
 """How often intervals of nominal 95 % hold the truth: python benchmarks/coverage.py [TRAININGS.csv]
 
 Simulates errors of known mean in layouts of subjects and seeds, and counts how often the intervals of
-gazepipe/evaluation/inference.py hold it, beside others. Writes docs/results/inference.csv and prints its tables. With a table
-of repeated trainings (columns recipe, fold, seed, test, subject, error_deg) it instead prints what is found in that.
+gazepipe/evaluation/inference.py hold it, beside others. Writes docs/results/inference.csv and prints its tables. With a
+table of repeated trainings (columns recipe, fold, seed, test, subject, error_deg) it instead prints what is found in
+that.
 """
 
 import itertools
@@ -122,8 +123,8 @@ def standard_effects(rng: np.random.Generator, skew: float, shape: tuple[int, ..
 
 
 def bootstrap_holds(layout: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whether the percentile interval of the two-way bootstrap (Owen 2007) of each simulation holds 0: seeds and subjects
-    are drawn apart from each other, with replacement.
+    """Whether the percentile interval of the two-way bootstrap (Owen 2007) of each simulation holds 0: seeds and
+    subjects are drawn apart from each other, with replacement.
     """
     n_seeds, n_subjects = layout.shape[1:]
     seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), RESAMPLES) / n_seeds
@@ -138,10 +139,8 @@ def detectable(cell: Cell) -> float:
     rest = cell.rest_sd**2 / (cell.n_subjects * cell.n_seeds)
     parts = np.array([cell.subject_sd**2 / cell.n_subjects + rest, cell.seed_sd**2 / cell.n_seeds])
     dfs = np.array([cell.n_subjects - 1, cell.n_seeds - 1])
-    variances = [parts.sum(), parts[0], parts[1] + rest]
-    all_dfs = [parts.sum() ** 2 / (parts**2 / dfs).sum(), *dfs]
-    widest = np.argmax(half_widths(np.array(variances), np.array(all_dfs)))
-    return smallest_detectable(variances[widest], all_dfs[widest])
+    variances = np.array([parts.sum(), parts[0], parts[1] + rest])
+    return smallest_detectable(variances, np.array([parts.sum() ** 2 / (parts**2 / dfs).sum(), *dfs]))
 
 
 def report_coverage(table: pd.DataFrame) -> None:
@@ -162,7 +161,7 @@ def report_trainings(path: Path) -> None:
     """Prints intervals, comparisons with the recipe base, and how many splits of its seeds are found different."""
     runs = pd.read_csv(path, dtype={"subject": str}).rename(columns={"error_deg": "error"})
     for test, tested in runs.groupby("test", sort=False):
-        recipes = {name: part for name, part in tested.groupby("recipe")}
+        recipes = dict(iter(tested.groupby("recipe")))
         for name, part in recipes.items():
             print(test, name, mean_interval(part))
         for name in sorted(set(recipes) - {"base"}):

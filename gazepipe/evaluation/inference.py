@@ -133,15 +133,15 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float | None = None, pa
     if np.sqrt(variances.max()) <= ROUNDING * np.abs(matrices[0]).max():
         return Comparison(difference, **counts, reason=NO_SPREAD)
     halves = half_widths(variances, dfs)
-    half, widest = float(halves.max()), int(halves.argmax())
+    half = float(halves.max())
     return Comparison(
         difference=difference,
         low=difference - half,
         high=difference + half,
         p=p_value(difference, variances, dfs),
-        df=float(dfs[widest]),
+        df=float(dfs[halves.argmax()]),
         p_equivalence=np.nan if margin is None else _p_equivalence(difference, margin, variances, dfs),
-        smallest_detectable=smallest_detectable(float(variances[widest]), float(dfs[widest])),
+        smallest_detectable=smallest_detectable(variances, dfs),
         effect_size=_effect_size(*matrices),
         **counts,
     )
@@ -227,16 +227,20 @@ def p_value(difference: float, variances: np.ndarray, dfs: np.ndarray) -> float:
     return float((2 * stats.t.sf(statistics, dfs)).max()) if difference != 0 else 1.0
 
 
-def smallest_detectable(variance: float, df: float, *, power: float = POWER, alpha: float = ALPHA) -> float:
-    """The true difference that a two-sided t test at `alpha` finds with probability `power` (noncentral t; Cohen 1988,
-    chapter 2), `variance` of the mean and `df` taken as true.
+def smallest_detectable(variances: np.ndarray, dfs: np.ndarray, *, power: float = POWER, alpha: float = ALPHA) -> float:
+    """The true difference that each of the t tests of `variances_of_mean` [K] finds with probability `power`
+    (noncentral t; Cohen 1988, chapter 2), the estimates taken as true.
     """
-    critical = stats.t.isf(alpha / 2, df)
 
-    def lacking(shift: float) -> float:
+    def lacking(shift: float, critical: float, df: float) -> float:
         return float(stats.nct.sf(critical, df, shift)) - power
 
-    return float(np.sqrt(variance)) * optimize.brentq(lacking, 0, 3 * critical + 10)
+    criticals = stats.t.isf(alpha / 2, dfs)
+    shifts = [
+        optimize.brentq(lacking, 0, 3 * critical + 10, args=(critical, df))
+        for critical, df in zip(criticals, dfs, strict=True)
+    ]
+    return float((np.sqrt(variances) * shifts).max())
 
 
 def _effect_size(a: np.ndarray, b: np.ndarray) -> float:
