@@ -25,8 +25,7 @@ from scipy import optimize, stats
 
 from gazepipe.errors import UserError
 
-LEVEL = 0.95
-ALPHA = 0.05
+ALPHA = 0.05  # intervals are of level 1 - ALPHA
 POWER = 0.8
 ROUNDING = 1e-12  # relative: a smaller spread is the rounding of equal numbers
 ONE_SUBJECT = "one subject: nothing is known of others"
@@ -82,48 +81,57 @@ class Comparison:
     note: str = ""
 
 
-def mean_interval(errors: pd.DataFrame, *, level: float = LEVEL) -> Interval:
+def mean_interval(errors: pd.DataFrame, *, name: str = "errors") -> Interval:
     """Mean over subjects of the error of one method, and its interval over subjects and seeds.
 
     `errors` is a long table as the module says. With one seed it is the t interval over the subjects' means, which is
-    of this training only. Raises UserError as `compare` does.
+    of this training only. `name` stands in reasons and messages. Raises UserError as `compare` does.
     """
-    cells = _cells(errors, "errors")
+    cells = _cells(errors, name)
     seeds, subjects = cells.index.unique("seed"), cells.index.unique("subject")
     counts = {"n_subjects": len(subjects), "n_seeds": len(seeds)}
-    if reason := _unbalanced(cells, "errors"):
+    if reason := _unbalanced(cells, name):
         return Interval(np.nan, np.nan, np.nan, np.nan, **counts, reason=reason)
     errors_by_cell = _matrix(cells)
     mean = float(errors_by_cell.mean())
     if len(subjects) < 2:
         return Interval(mean, np.nan, np.nan, np.nan, **counts, reason=ONE_SUBJECT)
     variances, dfs = variances_of_mean([errors_by_cell])
-    halves = half_widths(variances, dfs, 1 - level)
+    halves = half_widths(variances, dfs)
     half, df = float(halves.max()), float(dfs[halves.argmax()])
     return Interval(mean, mean - half, mean + half, df, **counts, reason=ONE_TRAINING if len(seeds) < 2 else "")
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float | None = None, paired_seeds: bool) -> Comparison:
+def compare(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    *,
+    paired_seeds: bool,
+    margin: float | None = None,
+    names: tuple[str, str] = ("a", "b"),
+) -> Comparison:
     """Compare the errors of two methods on the same subjects.
 
     `a` and `b` are long tables as the module says. `margin` (the unit of the errors, above 0) is the largest difference
     that does not matter. `paired_seeds` says that run s of a and run s of b share a network (a teacher, a parent):
     their chance is then that of the differences, over the seeds that both have. Otherwise the chance of both adds up,
-    and equal seeds mean nothing.
+    and equal seeds mean nothing. `names` of the methods stand in reasons, notes and messages.
 
     Subjects or folds that differ, a run that lacks some, one seed and one subject give a result without a p-value, and
     its reason. Raises UserError for a missing column, an empty table, an error that is no finite number, several rows
-    of one fold, seed and subject, and a margin that is not above 0.
+    of one fold, seed and subject, a margin that is not above 0, and equal names.
     """
     if margin is not None and not (np.isfinite(margin) and margin > 0):
         raise UserError(f"margin: is {margin}; name the largest difference that does not matter, above 0")
-    cells = [_cells(a, "a"), _cells(b, "b")]
-    cells, note = _common_seeds(*cells) if paired_seeds else (cells, "")
-    seeds = [len(table.index.unique("seed")) for table in cells]
+    if names[0] == names[1]:
+        raise UserError(f"names: both methods are {names[0]}; compare two")
+    cells = {name: _cells(errors, name) for name, errors in zip(names, (a, b), strict=True)}
+    cells, note = _common_seeds(cells) if paired_seeds else (cells, "")
+    seeds = [len(table.index.unique("seed")) for table in cells.values()]
     counts = {"n_seeds_a": seeds[0], "n_seeds_b": seeds[1], "note": note}
-    if reason := _not_comparable(*cells):
+    if reason := _not_comparable(cells):
         return Comparison(np.nan, **counts, reason=reason)
-    matrices = [_matrix(table) for table in cells]
+    matrices = [_matrix(table) for table in cells.values()]
     counts["n_subjects"] = matrices[0].shape[1]
     difference = float(matrices[0].mean() - matrices[1].mean())
     if reason := _not_testable(*matrices):
@@ -147,14 +155,14 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float | None = None, pa
     )
 
 
-def finding(p: float, p_equivalence: float = np.nan, *, alpha: float = ALPHA) -> str:
+def finding(p: float, p_equivalence: float = np.nan) -> str:
     """What two p-values, corrected or not, say in words: "not tested", "different", "equivalent", "different, within
     the margin" or "nothing found" (which is not the same as equivalent).
     """
     if np.isnan(p):
         return "not tested"
-    equivalent = p_equivalence < alpha
-    if p < alpha:
+    equivalent = p_equivalence < ALPHA
+    if p < ALPHA:
         return "different, within the margin" if equivalent else "different"
     return "equivalent" if equivalent else "nothing found"
 
@@ -215,9 +223,9 @@ def _satterthwaite(parts: Sequence[np.ndarray], dfs: Sequence[float]) -> tuple[n
     return total, np.divide(total**2, spread, out=np.full_like(total, sum(dfs)), where=spread > 0)
 
 
-def half_widths(variances: np.ndarray, dfs: np.ndarray, alpha: float = ALPHA) -> np.ndarray:
-    """Half-widths [..., K] of the t intervals of level 1 - alpha of `variances_of_mean`; the widest one counts."""
-    return stats.t.isf(alpha / 2, dfs) * np.sqrt(variances)
+def half_widths(variances: np.ndarray, dfs: np.ndarray) -> np.ndarray:
+    """Half-widths [..., K] of the 95 % t intervals of `variances_of_mean`; the widest one counts."""
+    return stats.t.isf(ALPHA / 2, dfs) * np.sqrt(variances)
 
 
 def p_value(difference: float, variances: np.ndarray, dfs: np.ndarray) -> float:
@@ -227,15 +235,15 @@ def p_value(difference: float, variances: np.ndarray, dfs: np.ndarray) -> float:
     return float((2 * stats.t.sf(statistics, dfs)).max()) if difference != 0 else 1.0
 
 
-def smallest_detectable(variances: np.ndarray, dfs: np.ndarray, *, power: float = POWER, alpha: float = ALPHA) -> float:
-    """The true difference that each of the t tests of `variances_of_mean` [K] finds with probability `power`
+def smallest_detectable(variances: np.ndarray, dfs: np.ndarray) -> float:
+    """The true difference that each of the t tests of `variances_of_mean` [K] finds with 80 % probability
     (noncentral t; Cohen 1988, chapter 2), the estimates taken as true.
     """
 
     def lacking(shift: float, critical: float, df: float) -> float:
-        return float(stats.nct.sf(critical, df, shift)) - power
+        return float(stats.nct.sf(critical, df, shift)) - POWER
 
-    criticals = stats.t.isf(alpha / 2, dfs)
+    criticals = stats.t.isf(ALPHA / 2, dfs)
     shifts = [
         optimize.brentq(lacking, 0, 3 * critical + 10, args=(critical, df))
         for critical, df in zip(criticals, dfs, strict=True)
@@ -310,16 +318,18 @@ def _unbalanced(cells: pd.Series, name: str) -> str:
     return ""
 
 
-def _not_comparable(a: pd.Series, b: pd.Series) -> str:
-    """Why the cells of two methods cannot be set against each other; else ""."""
-    if a.empty:
+def _not_comparable(cells: dict[str, pd.Series]) -> str:
+    """Why the cells of two methods, by their names, cannot be set against each other; else ""."""
+    tested = {name: _tested(table) for name, table in cells.items()}
+    if not all(tested.values()):
         return "no seed in common; pair the same seeds, or compare unpaired"
-    if reason := _unbalanced(a, "a") or _unbalanced(b, "b"):
-        return reason
-    only = {"a": _tested(a) - _tested(b), "b": _tested(b) - _tested(a)}
-    for name, pairs in only.items():
-        if pairs:
-            fold, subject = min(pairs, key=str)
+    for name, table in cells.items():
+        if reason := _unbalanced(table, name):
+            return reason
+    shared = set.intersection(*tested.values())
+    for name, pairs in tested.items():
+        if pairs - shared:
+            fold, subject = min(pairs - shared, key=str)
             return f"only {name} has fold {fold}, subject {subject}; compare on the same subjects and folds"
     return ""
 
@@ -331,11 +341,11 @@ def _not_testable(a: np.ndarray, b: np.ndarray) -> str:
     return ONE_SEED if min(len(a), len(b)) < 2 else ""
 
 
-def _common_seeds(a: pd.Series, b: pd.Series) -> tuple[list[pd.Series], str]:
-    """Both tables with the seeds that both have, and a note on what that leaves out."""
-    seeds = {"a": set(a.index.unique("seed")), "b": set(b.index.unique("seed"))}
-    common = seeds["a"] & seeds["b"]
+def _common_seeds(cells: dict[str, pd.Series]) -> tuple[dict[str, pd.Series], str]:
+    """The cells of two methods at the seeds that both have, and a note on what that leaves out."""
+    seeds = {name: set(table.index.unique("seed")) for name, table in cells.items()}
+    common = set.intersection(*seeds.values())
+    kept = {name: table[table.index.get_level_values("seed").isin(list(common))] for name, table in cells.items()}
     alone = {name: sorted(own - common, key=str) for name, own in seeds.items() if own - common}
-    kept = [table[table.index.get_level_values("seed").isin(list(common))] for table in (a, b)]
     listed = "; ".join(f"{', '.join(map(str, found))} of {name}" for name, found in alone.items())
     return kept, f"seeds without a partner left out: {listed}" if alone else ""

@@ -333,6 +333,18 @@ def test_tables_without_rows_columns_or_names_are_refused():
         mean_interval(a.assign(subject=[None, *a["subject"][1:]]))
 
 
+def test_messages_and_reasons_name_the_methods():
+    a, b = table(errors(0)), table(errors(1))
+    with pytest.raises(UserError, match=r"^kd: holds no rows; "):
+        compare(a[:0], b, names=("kd", "base"), paired_seeds=True)
+    with pytest.raises(UserError, match=r"^names: both methods are kd; "):
+        compare(a, b, names=("kd", "kd"), paired_seeds=True)
+    result = compare(a, b[b["subject"] != "p05"], names=("kd", "base"), paired_seeds=False)
+    assert result.reason.startswith("only kd has fold 0, subject p05")
+    assert compare(a, b[b["seed"] > 0], names=("kd", "base"), paired_seeds=True).note.endswith(": 0 of kd")
+    assert mean_interval(a.drop(index=3), name="kd").reason.startswith("kd: seed 0 has no error")
+
+
 @pytest.mark.parametrize("margin", [0, -0.5, np.nan, np.inf])
 def test_a_margin_that_is_not_above_0_is_refused(margin):
     a = table(errors(0))
@@ -348,6 +360,7 @@ def test_finding_tells_equivalence_from_nothing_found():
     assert finding(np.nan, 0.01) == "not tested"
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_agrees_with_statsmodels(p_values):
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
