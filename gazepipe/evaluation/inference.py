@@ -217,7 +217,7 @@ def _rest(layout: np.ndarray) -> np.ndarray:
 
 
 def _satterthwaite(parts: Sequence[np.ndarray], dfs: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of variances [...] and its degrees of freedom (Satterthwaite 1946, equation 17); their sum if all are 0."""
+    """Sum of variances [...] and its degrees of freedom (Satterthwaite 1946); the sum of `dfs` where all are 0."""
     total = sum(parts)
     spread = sum(part**2 / df for part, df in zip(parts, dfs, strict=True))
     return total, np.divide(total**2, spread, out=np.full_like(total, sum(dfs)), where=spread > 0)
