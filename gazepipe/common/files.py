@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gazepipe.errors import StorageError, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MENDS = {
     (errno.ENOSPC, errno.EDQUOT): "disk full: free space and run again",
@@ -121,6 +125,11 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: object) -> None:
     """Write `value` as sorted, indented JSON, atomically: equal values give equal bytes."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
+    """Write a table without its index, numbers with six digits, atomically: equal tables give equal bytes."""
+    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def sha256(path: str | Path) -> str:

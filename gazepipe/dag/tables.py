@@ -50,7 +50,7 @@ def profiles(plan: Plan) -> list[File]:
     shapes = dict.fromkeys(
         (model, runs.shape_maker(plan.config, method)) for model, method in runs.networks(plan.config)
     )
-    return [made("profile", "profile", model=model, method=method) for model, method in shapes]
+    return [made("profile", "costs", model=model, method=method) for model, method in shapes]
 
 
 def agreements(plan: Plan) -> list[File]:
@@ -101,7 +101,7 @@ def _explained(plan: Plan) -> list[dict[str, str]]:
 def _deployed(plan: Plan) -> list[File]:
     files = []
     for dataset in runs.deployed_datasets(plan.config):
-        files += [made("speed", name, dataset=dataset) for name in ("speed", "machine")]
+        files += [made("speed", name, dataset=dataset) for name in ("table", "machine")]
         for model, method in runs.deployed(plan.config, dataset):
             tested = runs.of_network(plan.config, dataset, model, method)
             files += [made("export_errors", "errors", **run) for run in tested]

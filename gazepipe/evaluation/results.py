@@ -36,7 +36,7 @@ class Results:
 
     def profile(self, model: str, method: str) -> dict:
         """Cost and speed of a network: the profile of the method that made its shape."""
-        return read_json(self.file("profile", "profile", model=model, method=self.settings.methods[method].profiled))
+        return read_json(self.file("profile", "costs", model=model, method=self.settings.methods[method].profiled))
 
     @cached_property
     def errors(self) -> pd.DataFrame:

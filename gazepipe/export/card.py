@@ -2,7 +2,8 @@
 
 import textwrap
 
-from gazepipe.export.quantise import TUNED
+from gazepipe.export.int8 import TUNED
+from gazepipe.export.settings import About, ExportSettings
 
 UNIT = {"rad": "degrees", "px": "pixels"}
 RUNTIME = {"eager": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -21,41 +22,41 @@ LIMITS = (
 )
 
 
-def card(block: dict, content: dict) -> str:
-    """The model card in Markdown. `block` as in `stage.export`; `content` is that of preprocess.json."""
-    about = block["about"]
+def card(settings: ExportSettings, content: dict) -> str:
+    """The model card in Markdown; `content` is that of preprocess.json."""
+    about = settings.about
     sections = {
         "What it is": _what(about, content),
-        "Trained on": _trained_on(block, content),
+        "Trained on": _trained_on(settings, content),
         "Error": _error(content),
-        "int8": _int8(block, content),
+        "int8": _int8(settings, content),
         "Cost": _cost(content),
-        "Limits": _list([DRAWN_LIMIT if about["drawn"] else REAL_LIMIT, *LIMITS]),
-        "Licence of the data": _wrapped(about["licence"]),
+        "Limits": _list([DRAWN_LIMIT if about.drawn else REAL_LIMIT, *LIMITS]),
+        "Licence of the data": _wrapped(about.licence),
         "How to run it": _how(content),
     }
-    title = f"# Gaze network {about['model']} / {about['method']}, trained on {about['dataset']}"
+    title = f"# Gaze network {about.model} / {about.method}, trained on {about.dataset}"
     return "\n\n".join([title, *(f"## {name}\n\n{text}" for name, text in sections.items())]) + "\n"
 
 
-def _what(about: dict, content: dict) -> str:
+def _what(about: About, content: dict) -> str:
     views, height, width = content["input"]
     seen = f"{views} grayscale images" if views > 1 else "one grayscale image"
     patch = content["patch"]["kind"]
     return _wrapped(
-        f"The network `{about['model']}`, method `{about['method']}`: from {seen} of {height} x {width} px (the patch "
+        f"The network `{about.model}`, method `{about.method}`: from {seen} of {height} x {width} px (the patch "
         f"`{patch}`) to {content['task']}: {content['output']}. Geometry: {content['geometry']}. It sees "
         f"(pixel / 255 - {content['mean']:g}) / {content['std']:g}, as f32 [batch, {views}, {height}, {width}], under "
         "the name `image`, and answers `gaze` [batch, 2]."
     )
 
 
-def _trained_on(block: dict, content: dict) -> str:
+def _trained_on(settings: ExportSettings, content: dict) -> str:
     calibration = content["calibration"]
-    kind = "drawn images" if block["about"]["drawn"] else "recorded images"
+    kind = "drawn images" if settings.about.drawn else "recorded images"
     return _wrapped(
-        f"Data set `{block['about']['dataset']}` ({kind}), training subjects of fold {block['fold']}, seed "
-        f"{block['seed']}. The ranges of int8 come from {calibration['samples']} samples of "
+        f"Data set `{settings.about.dataset}` ({kind}), training subjects of fold {settings.fold}, seed "
+        f"{settings.seed}. The ranges of int8 come from {calibration['samples']} samples of "
         f"{len(calibration['subjects'])} of these subjects."
     )
 
@@ -85,7 +86,7 @@ def _error(content: dict) -> str:
     return f"{_wrapped(text)}\n\n{_table(head, rows)}"
 
 
-def _int8(block: dict, content: dict) -> str:
+def _int8(settings: ExportSettings, content: dict) -> str:
     head = ["runtime", "what is in int8", "validation error", "loss"]
     rows = [
         [
@@ -100,9 +101,9 @@ def _int8(block: dict, content: dict) -> str:
     kept = [one for tried in content["quantisation"].values() for one in tried if one["kept"]]
     text = (
         "Activations u8, weights s8 per output channel. Tried in this order on the validation subjects, until one "
-        f"loses at most {100 * block['tolerance']:g} %; else the best is kept."
+        f"loses at most {100 * settings.tolerance:g} %; else the best is kept."
     )
-    if max(one["loss"] for one in kept) > block["tolerance"]:
+    if max(one["loss"] for one in kept) > settings.tolerance:
         text += " **The best that was found loses more.**"
     if any(one["recipe"].startswith(TUNED) for one in kept):
         text += " A fine-tuned network was trained for longer than the one in fp32, and may be the better for it."

@@ -101,7 +101,7 @@ def inputs(samples: Samples, batch: int = BATCH) -> Iterator[np.ndarray]:
         yield seen.contiguous().numpy()
 
 
-def predictions(engine: Engine, samples: Samples, label: str) -> np.ndarray:
+def predict(engine: Engine, samples: Samples, label: str) -> np.ndarray:
     """Gaze f64 [n, 2] of the samples in their `units`."""
     steps = -(-len(samples) // BATCH)
     parts = [engine(images).astype(np.float64) for images in track(inputs(samples), label, steps, "batch")]

@@ -1,39 +1,29 @@
-"""int8: static quantisation after training, for ONNX Runtime and OpenVINO, and fine-tuning where that costs too much.
+"""Static quantisation to int8 after training, for ONNX Runtime and OpenVINO.
 
 Activations are u8 with a zero point, weights s8 per output channel, without one. Ranges come from training samples
-only; which layers stay in fp32, and whether the network is fine-tuned, is decided on the validation subjects.
+only.
 """
 
-import copy
 import io
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn.utils import parametrize
 
 from gazepipe.export.onnx import INPUT, inputs, read_model, save_ir
-from gazepipe.methods import distillation
-from gazepipe.training.fit import derived_seed, fit
 from gazepipe.training.samples import Samples
-from gazepipe.training.state import State
 
 if TYPE_CHECKING:
     import onnx
     import openvino
 
-LAYERS = (nn.Conv2d, nn.Linear)
 ONNX_LAYERS = ("Conv", "Gemm", "MatMul")
 IR_LAYERS = ("Convolution", "GroupConvolution", "MatMul")
-WEIGHT_LIMIT, ACTIVATION_LIMIT = 127, 255
-IMITATION = {"response": 1.0, "random_target": False, "reliability": False, "feature": None}
 
 
 @dataclass(frozen=True)
@@ -52,46 +42,6 @@ EVERYTHING = Recipe("all operators")
 LAYERS_ONLY = Recipe("layers only", True)
 HEAD_KEPT = Recipe("layers only, head in fp32", True, ("head",))
 ENDS_KEPT = Recipe("layers only, first layer and head in fp32", True, ("first", "head"))
-RECIPES = (EVERYTHING, LAYERS_ONLY, HEAD_KEPT, ENDS_KEPT)
-"""Fastest first, which is also the order of rising accuracy, as a rule."""
-TUNED_RECIPES = (LAYERS_ONLY, ENDS_KEPT)
-"""What is tried again with a fine-tuned network."""
-TUNED = "fine-tuned, "
-
-
-def calibration_samples(train: Samples, count: int, seed: int) -> Samples:
-    """`count` of the training samples (all, where there are fewer), drawn with `seed`, in the order of the store."""
-    rng = np.random.default_rng(derived_seed(seed, "calibration"))
-    picks = np.sort(rng.permutation(len(train))[:count])
-    return replace(train, rows=train.rows[picks], target=train.target[picks], subject=train.subject[picks])
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One way to int8: its file, what it is called, and its relative loss of validation error (0.01: 1 % worse)."""
-
-    path: Path
-    recipe: str
-    validation_error: float
-    loss: float
-
-
-def quantise_within(
-    tolerance: float, fp32_error: float, recipes: Iterable[tuple[str, Callable[[], Path]]], judge: Callable
-) -> tuple[Attempt, list[Attempt]]:
-    """Carry out the recipes, (name, function that writes a file), until one loses at most `tolerance`.
-
-    `judge` tells a file's validation error. Returns the one that is good enough, or, where none is, the one that loses
-    least, and all that were tried.
-    """
-    tried: list[Attempt] = []
-    for recipe, write in recipes:
-        path = write()
-        error = judge(path)
-        tried.append(Attempt(path, recipe, error, error / max(fp32_error, 1e-9) - 1))
-        if tried[-1].loss <= tolerance:
-            break
-    return min(tried, key=lambda attempt: attempt.loss), tried
 
 
 def quantise_onnx(model: Path, calibration: Samples, path: Path, recipe: Recipe = EVERYTHING) -> Path:
@@ -245,101 +195,6 @@ def widen_scalars(model: "openvino.Model") -> None:
                 shape = (1, channels, *(1,) * (rank - 2))
                 wide = opset13.constant(np.full(shape, constant.data.item(), constant.data.dtype))
                 node.input(port).replace_source_output(wide.output(0))
-
-
-def fine_tune(
-    network: nn.Module,
-    calibration: Samples,
-    train: Samples,
-    validation: Samples,
-    training: dict,
-    seed: int,
-    device: torch.device,
-    state: State | None = None,
-) -> tuple[nn.Module, list[dict]]:
-    """A copy of the network, trained to keep its accuracy when it is quantised, and the history of its training.
-
-    It runs with rounded weights and layer inputs (`FakeQuantised`), learns from labels and from the network itself, and
-    ends with the weights of the epoch of lowest validation error. `training` is a block of `gazepipe.training.fit`;
-    `state` as there.
-    """
-    student = FakeQuantised(copy.deepcopy(network), layer_ranges(network, calibration))
-    teacher, draws = copy.deepcopy(network), torch.Generator().manual_seed(derived_seed(seed, "int8"))
-    objective, _ = distillation.prepare(IMITATION, student, teacher, training["loss"], train, draws, device)
-    fitted = fit(student, train, validation, objective, training, seed, device, label="fine-tune int8", state=state)
-    return student.restored().cpu(), fitted.history
-
-
-@torch.inference_mode()
-def layer_ranges(network: nn.Module, calibration: Samples) -> dict[str, tuple[float, float]]:
-    """Smallest and largest input, 0 among them, of every convolution and linear layer over the calibration samples."""
-    network = copy.deepcopy(network).cpu().float().eval()
-    ranges: dict[str, tuple[float, float]] = {}
-
-    def watch(name: str) -> Callable:
-        def note(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
-            low, high = ranges.get(name, (0.0, 0.0))
-            ranges[name] = (min(low, given[0].min().item()), max(high, given[0].max().item()))
-
-        return note
-
-    for name, layer in network.named_modules():
-        if isinstance(layer, LAYERS):
-            layer.register_forward_pre_hook(watch(name))
-    for images in inputs(calibration):
-        network(torch.from_numpy(images))
-    return ranges
-
-
-class FakeQuantised(nn.Module):
-    """A network whose layers see their inputs and weights rounded as int8 has them; gradients pass the rounding.
-
-    Weights are rounded per output channel, which folding a batch normalisation only scales. The network stays in eval
-    mode: what it learns is what is exported. `ranges` as `layer_ranges` gives them; a layer without one is left alone.
-    """
-
-    def __init__(self, network: nn.Module, ranges: dict[str, tuple[float, float]]) -> None:
-        super().__init__()
-        self.network = network
-        self.hooks = []
-        for name, layer in network.named_modules():
-            if name in ranges:
-                parametrize.register_parametrization(layer, "weight", RoundedWeights())
-                self.hooks.append(layer.register_forward_pre_hook(_rounded_input(*ranges[name])))
-
-    def train(self, mode: bool = True) -> "FakeQuantised":
-        return super().train(False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.network(x)
-
-    def restored(self) -> nn.Module:
-        """The network as it was built, with the learnt weights before rounding."""
-        for hook in self.hooks:
-            hook.remove()
-        for layer in list(self.network.modules()):
-            if parametrize.is_parametrized(layer):
-                parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
-        return self.network
-
-
-class RoundedWeights(nn.Module):
-    """Weights [C, ...] at the nearest of the 255 multiples of max |w| / 127 of their output channel."""
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        scale = weight.detach().abs().flatten(1).amax(dim=1).clamp(min=1e-12) / WEIGHT_LIMIT
-        zeros = torch.zeros_like(scale, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -WEIGHT_LIMIT, WEIGHT_LIMIT)
-
-
-def _rounded_input(low: float, high: float) -> Callable:
-    scale = max(high - low, 1e-12) / ACTIVATION_LIMIT
-    zero = round(-low / scale)
-
-    def rounded(_: nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (torch.fake_quantize_per_tensor_affine(given[0], scale, zero, 0, ACTIVATION_LIMIT), *given[1:])
-
-    return rounded
 
 
 @contextmanager

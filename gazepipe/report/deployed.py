@@ -26,7 +26,7 @@ def deployed(results: Results) -> pd.DataFrame:
     statistics, rows = results.settings.statistics, []
     for dataset, pairs in results.settings.deployed.items():
         subjects = {pair: _subjects(results, dataset, *pair) for pair in pairs}
-        speed = pd.read_csv(results.file("speed", "speed", dataset=dataset))
+        speed = pd.read_csv(results.file("speed", "table", dataset=dataset))
         reference = subjects[pairs[0]]["eager", "fp32"]
         for row in speed[speed.network != "reference"].to_dict("records"):
             model, method = row["network"].split("/")
