@@ -20,7 +20,8 @@ from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from gazepipe.common.plotting import save, styled
 from gazepipe.config import load as configuration
-from gazepipe.dag.plan import Job, Plan
+from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job
 from gazepipe.near_eye.explain.figures import COLOURS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -29,11 +30,12 @@ SIZES = (200, 2000, 20000)
 SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "envs", "config.yaml")
 OVERLAY = "dag.yaml"
 OURS = f"""
-from gazepipe import config
-from gazepipe.plan import Plan
-from gazepipe.settle import settle_times
-plan = Plan(config.load_files(["{OVERLAY}"]))
-plan.key("tables")
+from gazepipe.config.load import load_files
+from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job
+from gazepipe.dag.times import settle_times
+plan = Plan(load_files(["{OVERLAY}"]))
+plan.key(Job.of("tables"))
 settle_times(plan)
 """
 # A small process starts what is measured: a child's peak memory counts its parent's, too.
@@ -72,7 +74,7 @@ def jobs_of(plan: Plan) -> list[Job]:
         job = waiting.pop()
         if job not in found:
             found[job] = None
-            waiting += plan.upstream(job.stage, **dict(job.wildcards))
+            waiting += plan.upstream(job)
     return list(found)
 
 

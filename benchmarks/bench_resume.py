@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from by_hand import files, words
 from matplotlib.figure import Figure
 
 from gazepipe.common.plotting import FAINT, INK, save, styled
 from gazepipe.config import load as configuration
 from gazepipe.config import select
-from gazepipe.dag import paths
 from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job
 from gazepipe.training.state import DIGEST_SIZE, HEADER
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -36,17 +37,13 @@ PANELS = {"train_loss": "training loss", "validation_error": "validation error"}
 
 def command(plan: Plan, run: dict[str, str], args: argparse.Namespace, folder: Path) -> list[str]:
     """The training of a `run` for more epochs, with its results in `folder`."""
-    block = plan.block("train", **run)
-    block["training"]["epochs"] = args.epochs
-    given = {
-        "block": json.dumps(block),
-        "store": args.folder / paths.store(plan.root, run["dataset"]),
-        "split": args.folder / paths.split(plan.root, run["dataset"]),
-        "out": folder,
-        "state": folder.with_name(f"{folder.name}-state"),
-        "key": "bench",
-    }
-    return [sys.executable, "-c", MAIN, "train", *(str(word) for name in given for word in (f"--{name}", given[name]))]
+    job = Job.of("train", **run)
+    settings = plan.settings(job)
+    longer = settings.model_copy(update={"training": settings.training.model_copy(update={"epochs": args.epochs})})
+    given = {name: [str(args.folder / path) for path in paths] for name, paths in files(plan, job).items()}
+    given |= {name: [str(folder / Path(path).name)] for name, path in plan.outputs(job).items()}
+    given |= {"state": [str(folder.with_name(f"{folder.name}-state"))], "key": ["bench"]}
+    return [sys.executable, "-c", MAIN, *words("train", longer.model_dump_json(), given)]
 
 
 def start(words: list[str], seconds: float) -> subprocess.Popen:
@@ -135,7 +132,7 @@ def main() -> int:
         whole, killed = Path(folder, "whole"), Path(folder, "killed")
         seconds = run(command(plan, chosen, args, whole), args.save_seconds)
         record = json.loads((whole / "run.json").read_text())
-        batch = plan.block("train", **chosen)["training"]["batch_size"]
+        batch = plan.settings(Job.of("train", **chosen)).training.batch_size
         args.steps = max(1, record["samples"]["train"] // batch)
         print(f"not killed: {seconds:.0f} s, {args.epochs} epochs of {args.steps} steps", flush=True)
         places = killed_at(command(plan, chosen, args, killed), args, seconds)

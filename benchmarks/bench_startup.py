@@ -5,7 +5,6 @@ the smoke workflow and what one more job costs. Medians of user and system time,
 less than the clock's. Writes docs/results/start-up.md.
 """
 
-import json
 import os
 import re
 import statistics
@@ -15,10 +14,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from by_hand import files, words
+
 from gazepipe.common.machine import machine
 from gazepipe.config import load as configuration
-from gazepipe.dag import paths
 from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import Job
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OUT = REPOSITORY / "docs/results/start-up.md"
@@ -107,25 +108,10 @@ def _stages(folder: Path) -> list[list[str]]:
     """Small stages as the workflow would call them, in an order in which each finds what it reads."""
     (folder / "tiny.yaml").write_text(TINY)
     plan = Plan(configuration.load_files([folder / "tiny.yaml"]))
-    receipt, part = paths.receipt("", DATASET), paths.part(plan.root, DATASET, 0)
-    store, split = paths.store(plan.root, DATASET), paths.split(plan.root, DATASET)
-    mean = paths.prediction(plan.root, DATASET, "mean", "none", 1, 0, DATASET)
-
-    def stage(name: str, *arguments: str, **wildcards: str) -> list[str]:
-        block = plan.block(name, dataset=DATASET, **wildcards)
-        return [name.replace("_", "-"), "--block", json.dumps(block), *arguments]
-
-    return [
-        stage("fetch", "--out", receipt),
-        stage("prepare_part", "--receipt", receipt, "--out", part, part="0"),
-        stage("prepare", "--out", store, "--rejected", paths.rejected(plan.root, DATASET), part),
-        stage("split", "--store", store, "--out", split),
-        stage(
-            "predict_mean",
-            *("--train-store", store, "--split", split, "--store", store, "--out", mean),
-            **{"fold": "1", "seed": "0", "test": DATASET},
-        ),
-    ]
+    jobs = [Job.of(name, dataset=DATASET) for name in ("fetch", "prepare", "split")]
+    jobs.insert(1, Job.of("prepare_part", dataset=DATASET, part=0))
+    jobs.append(Job.of("predict_mean", dataset=DATASET, fold=1, seed=0, test=DATASET))
+    return [words(job.stage, plan.settings(job).model_dump_json(), files(plan, job)) for job in jobs]
 
 
 def _snakemake(folder: Path, timed: Callable) -> list[tuple[str, float]]:

@@ -32,8 +32,9 @@ from tabulate import tabulate
 from gazepipe.common.files import write_text
 from gazepipe.common.machine import machine
 from gazepipe.config import load as configuration
-from gazepipe.dag import paths
 from gazepipe.dag.plan import Plan
+from gazepipe.dag.stage import filled
+from gazepipe.provenance.records import record_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "envs", "config", "config.yaml")
@@ -140,7 +141,7 @@ def stages(folder: Path) -> dict[int, str]:
         if entry.name.isdecimal():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"--block" in words[2:4] and os.readlink(entry / "cwd") == str(folder):
+                if b"--settings" in words[2:4] and os.readlink(entry / "cwd") == str(folder):
                     found[int(entry.name)] = words[2].decode()
             except OSError:
                 continue
@@ -260,8 +261,8 @@ def ended_twice(folder: Path, configfile: Path) -> list[str]:
     plan = Plan(configuration.load(configuration.merged(*layers)))
     twice = []
     for job in jobs_of(plan):
-        record = folder / paths.record(plan.root, job.stage, *job.names)
-        log = folder / paths.log(plan.root, job.stage, *job.names)
+        record = folder / record_path(plan.root, str(job))
+        log = folder / filled(plan.log(job.stage), dict(job.wildcards))
         if log.stat().st_mtime_ns > record.stat().st_ctime_ns:
             twice.append(str(job))
     return twice

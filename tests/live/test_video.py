@@ -340,9 +340,9 @@ def test_predict_of_a_picture_without_faces_is_an_empty_list(bundle, tmp_path, c
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predict"], "give an image, or, for the stage, --block, --weights, --store, --split, --out"),
-        (["predict", "--block", "{}", "--out", "x"], "--weights, --store, --split"),
-        (["predict", "face.png"], "--bundle: needed to look at an image"),
+        (["predict"], "the following arguments are required: image, --bundle"),
+        (["predict", "--settings", "{}", "--predictions", "x"], "required: --weights, --store, --split"),
+        (["predict", "face.png"], "the following arguments are required: --bundle"),
         (["video", "clip.mp4"], "--bundle"),
         (["video", "clip.mp4", "--bundle", "b", "--rate", "0"], "0 is no number above 0"),
         (["video", "clip.mp4", "--bundle", "b", "--frames", "x"], "x is no whole number above 0"),
