@@ -1,6 +1,5 @@
 """Two real processes (gloo) learn what one learns, survive what one survives, and end together."""
 
-import copy
 import csv
 import gc
 import hashlib
@@ -21,57 +20,35 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from toy_store import HEIGHT, WIDTH, write_toy_split, write_toy_store
+from toy_training import KD, OFF, REBIRTH, SPEC, STRUCTURAL, settings
+from toy_training import run as run_stage
 
 from gazepipe import cli
 from gazepipe.dag import cores as slots
 from gazepipe.errors import UserError
 from gazepipe.methods import train as stage
-from gazepipe.methods.train import train
+from gazepipe.methods.settings import TrainSettings
 from gazepipe.models.network import GazeNetwork
 from gazepipe.models.registry import build
 from gazepipe.training import launch
 from gazepipe.training.distributed import ALONE, Group, joined
 from gazepipe.training.samples import Samples, batches
+from gazepipe.training.settings import Augmentation
 from gazepipe.training.state import State
-from tests.training.test_resume import KD, REBIRTH, STRUCTURAL
 
 CPU = torch.device("cpu")
-AUGMENTATION = {"crop": 0.2, "blur": 0.1, "mixup": 0.1, "pairs": 0.2, "contrast": 0.1, "noise": 0.02}
-# Adam divides by the size of gradients, small ones too: at a high rate, rounding alone moves the curves apart.
-TRAINING = {
-    "epochs": 2,
-    "batch_size": 50,
-    "optimizer": "adamw",
-    "learning_rate": 1e-4,
-    "weight_decay": 0.01,
-    "schedule": "cosine",
-    "warmup_epochs": 1.0,
-    "step_epochs": 2,
-    "step_factor": 0.1,
-    "clip_norm": 5.0,
-    "ema": 0.0,
-    "precision": "fp32",
-    "loss": "smooth_l1",
-    "threads": 1,
-    "tensorboard": False,
-    "augmentation": {},
-}
-BASE = {
-    "model": {"arch": f"{__name__}:even", "width": 1.0, "input": [1, HEIGHT, WIDTH]},
-    "training": TRAINING,
-    "kd": None,
-    "rebirth": None,
-    "structural": None,
-    "device": "cpu",
-    "fold": 0,
-    "seed": 0,
-}
-NORMED = {"arch": "resnet18", "width": 0.125, "input": [1, HEIGHT, WIDTH]}
+AUGMENTATION = OFF.model_copy(
+    update={"crop": 0.2, "blur": 0.1, "mixup": 0.1, "pairs": 0.2, "contrast": 0.1, "noise": 0.02}
+)
+EVEN = {**SPEC, "arch": f"{__name__}:even", "width": 1.0}
+NORMED = SPEC
 
 
-def block(**changes) -> dict:
-    training = {name: changes.pop(name) for name in list(changes) if name not in BASE}
-    return {**BASE, **changes, "training": {**TRAINING, **training}}
+def chosen(
+    model: dict = EVEN, kinds: dict | None = None, augmentation: Augmentation = OFF, **training
+) -> TrainSettings:
+    """Adam divides by the size of gradients, small ones too: at a high rate, rounding alone moves the curves apart."""
+    return settings({"batch_size": 50, "learning_rate": 1e-4, **training}, augmentation, kinds, model=model)
 
 
 def network(**changes) -> dict:
@@ -81,25 +58,25 @@ def network(**changes) -> dict:
 # No draw for single rows, and no statistics of a batch: the two learn what one learns.
 UNDRAWN = {**KD, "random_target": False}
 EQUAL = {
-    "base": block(epochs=3),
-    "uneven shares, clipped, averaged": block(batch_size=33, clip_norm=1.0, ema=0.9),
-    "fewer samples than a batch": block(batch_size=500, epochs=3, early_stopping={"patience": 1, "delta": 1e3}),
-    "half": block(precision="fp16", epochs=5),  # the first steps only find the scale
-    "kd": block(kd=UNDRAWN, batch_size=33),
-    "kd and rebirth": block(kd=UNDRAWN, rebirth=REBIRTH, epochs=1),
+    "base": chosen(epochs=3),
+    "uneven shares, clipped, averaged": chosen(batch_size=33, clip_norm=1.0, ema=0.9),
+    "fewer samples than a batch": chosen(batch_size=500, epochs=3, early_stopping={"patience": 1, "delta": 1e3}),
+    "half": chosen(precision="fp16", epochs=5),  # the first steps only find the scale
+    "kd": chosen(kinds={"kd": UNDRAWN}, batch_size=33),
+    "kd and rebirth": chosen(kinds={"kd": UNDRAWN, "rebirth": REBIRTH}, epochs=1),
 }
 TOLERANCE = {"half": 1e-2}
 # Draws and batch statistics of each process's own.
 OWN = {
-    "norms, augmented": block(model=NORMED, augmentation=AUGMENTATION, batch_size=33, ema=0.9),
-    "dropout": block(model=network(arch="resnet10_wide"), augmentation=AUGMENTATION),
-    "dropped paths": block(model=network(arch="simvit"), epochs=1, batch_size=33),
-    "kd, rebirth, norms": block(model=NORMED, kd=KD, rebirth=REBIRTH, augmentation=AUGMENTATION, ema=0.9),
-    "pruned": block(model=NORMED, structural=STRUCTURAL, augmentation=AUGMENTATION, epochs=1),
+    "norms, augmented": chosen(model=NORMED, augmentation=AUGMENTATION, batch_size=33, ema=0.9),
+    "dropout": chosen(model=network(arch="resnet10_wide"), augmentation=AUGMENTATION),
+    "dropped paths": chosen(model=network(arch="simvit"), epochs=1, batch_size=33),
+    "kd, rebirth, norms": chosen(NORMED, {"kd": KD, "rebirth": REBIRTH}, AUGMENTATION, ema=0.9),
+    "pruned": chosen(NORMED, {"structural": STRUCTURAL}, AUGMENTATION, epochs=1),
 }
 RUNS = {**EQUAL, **OWN}
 KILLED = ("dropout", "kd, rebirth, norms", "pruned")
-LONG = block(model=NORMED, augmentation=AUGMENTATION, epochs=8)
+LONG = chosen(model=NORMED, augmentation=AUGMENTATION, epochs=8)
 
 
 class Even(GazeNetwork):
@@ -121,16 +98,15 @@ def even(width: float, input_shape: tuple[int, int, int]) -> nn.Module:
 # ---- the two processes
 
 
-def run(folder: Path, out: Path, chosen: dict, state: Path | None = None) -> None:
-    name = "normed" if chosen["model"] == NORMED else "even"
-    base = folder / f"{name}.safetensors"
-    parent = base if chosen["rebirth"] or chosen["structural"] else None
-    teacher = base if chosen["kd"] else None
-    train(chosen, folder / "toy.h5", folder / "toy.csv", out, parent, teacher, state=state, key="k")
+def run(folder: Path, out: Path, given: TrainSettings, state: Path | None = None) -> None:
+    base = folder / f"{'normed' if given.model == NORMED else 'even'}.safetensors"
+    parent = base if given.kinds.rebirth or given.kinds.structural else None
+    teacher = base if given.kinds.kd else None
+    run_stage(given, folder / "toy.h5", folder / "toy.csv", out, parent, teacher, state=state, key="k")
 
 
-def as_two(chosen: dict) -> dict:
-    return {**chosen, "training": {**chosen["training"], "processes": 2}}
+def as_two(given: TrainSettings) -> TrainSettings:
+    return given.model_copy(update={"training": given.training.model_copy(update={"processes": 2})})
 
 
 class Killed(BaseException):
@@ -176,8 +152,8 @@ def work(rank: int, folder: Path, port: int) -> None:
         return fitted
 
     stage.fit, told = watched_fit, {}
-    for name, chosen in {**RUNS, "long": LONG}.items():
-        run(folder, folder / "two" / name, as_two(chosen))
+    for name, given in {**RUNS, "long": LONG}.items():
+        run(folder, folder / "two" / name, as_two(given))
         told[name] = ends.copy()
         ends.clear()
     for name in KILLED:
@@ -208,8 +184,8 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("distributed")
     write_toy_store(folder / "toy.h5", 20)
     write_toy_split(folder / "toy.csv")
-    for name, model in {"even": BASE["model"], "normed": NORMED}.items():
-        run(folder, folder / name, block(model=model, epochs=3, learning_rate=2e-3))
+    for name, model in {"even": EVEN, "normed": NORMED}.items():
+        run(folder, folder / name, chosen(model=model, epochs=3, learning_rate=2e-3))
         (folder / name / "model.safetensors").rename(folder / f"{name}.safetensors")
     store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     context = multiprocessing.get_context("forkserver")
@@ -278,7 +254,7 @@ class Spare(nn.Module):
 
 
 STEPS = {
-    "even": lambda: build(BASE["model"]),
+    "even": lambda: build(EVEN),
     "layer norms": lambda: without_draws(build(network(arch="simvit"))),
     "spare": Spare,
     "batch norms": lambda: build(NORMED),
@@ -360,14 +336,19 @@ def check_step(folder: Path, name: str, expected: dict) -> None:
 # ---- the command: kills, signals, what goes on
 
 
+def outputs(out: Path | str) -> list[str]:
+    names = {"weights": "model.safetensors", "history": "history.csv", "facts": "run.json"}
+    return [f"--{name}={out}/{file}" for name, file in names.items()]
+
+
 class Command:
     """`gazepipe train` with two processes under way."""
 
     def __init__(self, folder: Path, out: Path, store: str = "toy.h5") -> None:
         self.out, self.state = out / "run", out / "state"
-        files = [f"--store={folder / store}", f"--split={folder / 'toy.csv'}", f"--out={self.out}"]
+        files = [f"--store={folder / store}", f"--split={folder / 'toy.csv'}", *outputs(self.out)]
         main = "import sys; from gazepipe.cli import main; sys.exit(main())"
-        command = [sys.executable, "-c", main, "train", "--block", json.dumps(as_two(LONG)), "--key=k"]
+        command = [sys.executable, "-c", main, "train", f"--settings={as_two(LONG).model_dump_json()}", "--key=k"]
         path = os.pathsep.join(sys.path)
         environment = {**os.environ, "GAZEPIPE_SAVE_SECONDS": "0", "GAZEPIPE_SLOTS": "off", "PYTHONPATH": path}
         self.process = subprocess.Popen(
@@ -507,7 +488,7 @@ def test_alone_nothing_is_touched():
 
 def test_a_batch_has_a_row_for_each():
     with pytest.raises(UserError, match=r"training\.processes: 4 share a batch of 3 samples; use 3 at most"):
-        Group(0, 4).together(squared_error(nn.Identity()), build(BASE["model"]), None, 3)
+        Group(0, 4).together(squared_error(nn.Identity()), build(EVEN), None, 3)
 
 
 def test_a_process_that_nobody_joins_is_refused(folder, tmp_path, monkeypatch):
@@ -530,9 +511,8 @@ def test_each_process_has_a_gpu(monkeypatch):
 
 
 def given(**changes) -> list[str]:
-    chosen = copy.deepcopy({**BASE, "device": "cuda"})
-    chosen["training"].update(changes)
-    return ["train", "--block", json.dumps(chosen), "--store=s", "--split=p", "--out=o", "--key=k"]
+    asked = chosen(**changes).model_copy(update={"device": "cuda"})
+    return ["train", f"--settings={asked.model_dump_json()}", "--store=s", "--split=p", *outputs("o"), "--key=k"]
 
 
 def test_more_processes_than_gpus(monkeypatch, capsys):
@@ -560,5 +540,4 @@ def test_the_command_holds_what_all_processes_need(tmp_path, monkeypatch):
     arguments = given(processes=2, threads=3)
     assert cli.main(arguments) == 0
     assert [each[:3] for each in seen] == [(2, "0,1", 6)]
-    passed_on, asked = (vars(cli._parser().parse_args(each)) for each in (seen[0][3], arguments))
-    assert all(passed_on[name] == asked[name] for name in ("block", *cli.TRAIN_FILES, *cli.TRAIN_OPTIONS))
+    assert seen[0][3] == arguments
