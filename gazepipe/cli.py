@@ -116,7 +116,7 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
         if processes > 1:
             from gazepipe.training.launch import launch
 
-            launch(args.argv, processes)
+            launch(main, args.argv, processes)
         else:
             takes.call(settings, **given)
     if job:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -26,8 +26,8 @@ LAST_WORDS_SECONDS = 5.0  # for the process that knows why the run ends to say s
 SAID_LINES = 40
 
 
-def launch(arguments: list[str], processes: int) -> None:
-    """Run `gazepipe ARGUMENTS` in so many processes as the ranks of one training, until all have ended.
+def launch(entry: Callable[[list[str]], int], arguments: list[str], processes: int) -> None:
+    """Run `entry(arguments)`, which returns an exit status, as each rank of one training, until all have ended.
 
     SIGTERM, SIGINT and SIGUSR1 go to all. Raises SystemExit with the status of the one that failed first (143 where a
     signal came here), and UserError where a process was killed.
@@ -47,7 +47,7 @@ def launch(arguments: list[str], processes: int) -> None:
             logs_specs=DefaultLogsSpecs(folder, redirects=others),
         )
         try:
-            elastic_launch(config, _rank)(arguments)
+            elastic_launch(config, _rank)(entry, arguments)
         except SignalException:
             raise SystemExit(STOPPED_STATUS) from None
         except ChildFailedError as failed:
@@ -70,12 +70,10 @@ def judge(rank: int, processes: int, code: int, said: Path) -> NoReturn:
     raise SystemExit(code)
 
 
-def _rank(arguments: list[str]) -> None:
+def _rank(entry: Callable[[list[str]], int], arguments: list[str]) -> None:
     """What each process does."""
-    from gazepipe.cli import main
-
     try:
-        status = main(arguments)
+        status = entry(arguments)
     except SystemExit as end:
         status = end.code
     except Exception:

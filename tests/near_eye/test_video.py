@@ -11,8 +11,10 @@ import torch
 from native_layouts import HEADER, write_recording
 
 from gazepipe.cli import main
-from gazepipe.dag import paths
-from gazepipe.datasets.prepare import merge, prepare_part
+from gazepipe.dag.places import data_files, data_of_run
+from gazepipe.dag.stage import filled, places
+from gazepipe.dag.stages import STAGES
+from gazepipe.datasets.prepare import merge, write_part
 from gazepipe.datasets.store import open_store
 from gazepipe.models.registry import build
 from gazepipe.models.weights import load_weights, save_weights
@@ -27,25 +29,35 @@ POINTS = {
     "val-02": [(1, 2)],
 }
 RUN = ("near-eye-toy", "itracker4", "base", 0, 0)
+DATA = data_files("", RUN[0])
+
+
+def weights_of(root: str) -> Path:
+    """The weights of RUN in the results folder `root`."""
+    names = dict(zip(STAGES["train"].wildcards, RUN, strict=True))
+    return Path(filled(STAGES["train"].outputs["weights"], {"results": root, **names}))
+
+
+WEIGHTS = weights_of("results")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A project folder with a native data set, its store and receipt, and a run of a network that never learnt."""
     root = tmp_path_factory.mktemp("project")
-    raw = root / paths.raw_folder("", RUN[0])
+    raw = root / DATA.raw
     for seed, (subject, points) in enumerate(POINTS.items()):
         role, number = subject.split("-")
         folder = raw / role / str(int(number)) / "IMG1"
         write_recording(folder, points, HEADER, SIZE, seed)
         for row in range(1, len(points) + 1):
             cv2.imwrite(str(folder / f"{row}_2.png"), np.full((SCENE[1], SCENE[0], 3), (150, 90, 120), np.uint8))
-    store = root / paths.store("results", RUN[0])
+    store = root / DATA.store
     part = root / "part.h5"
-    prepare_part(raw, "near-eye", PATCH, list(POINTS), 0, 1, part)
+    write_part(raw, "near-eye", PATCH, list(POINTS), 0, 1, part)
     merge([part], store, root / "rejected.csv", {"dataset": RUN[0]}, 0.0)
-    (root / paths.receipt("", RUN[0])).write_text(json.dumps({"folder": str(raw), "layout": "near-eye"}))
-    _write_weights(root / paths.run_folder("results", *RUN) / "model.safetensors", open_store(store))
+    (root / DATA.receipt).write_text(json.dumps({"folder": str(raw), "layout": "near-eye"}))
+    _write_weights(root / WEIGHTS, open_store(store))
     return root
 
 
@@ -78,15 +90,15 @@ def project(made, monkeypatch):
 @pytest.fixture(scope="module")
 def film(made):
     out = made / "film.mp4"
-    assert main(["near-eye-video", str(made / paths.run_folder("results", *RUN)), "test-03", "--output", str(out)]) == 0
+    assert main(["near-eye-video", str(made / WEIGHTS.parent), "test-03", "--output", str(out)]) == 0
     return out
 
 
 @pytest.fixture(scope="module")
 def predicted(made):
     """What the network says of the subject's images, without the code under test."""
-    store = open_store(made / paths.store("results", RUN[0]))
-    model, _ = load_weights(made / paths.run_folder("results", *RUN) / "model.safetensors")
+    store = open_store(made / DATA.store)
+    model, _ = load_weights(made / WEIGHTS)
     return _outputs(model, store.image[store.subject == "test-03"]).numpy() * SCENE[0]
 
 
@@ -125,8 +137,8 @@ def test_the_square_lies_at_the_prediction_and_the_dot_at_the_truth(film, predic
 
 
 def test_the_marks_follow_the_frames_and_leave_a_trail(project, predicted):
-    store = open_store(project / paths.store("results", RUN[0]))
-    clip = video._clip(project / paths.run_folder("results", *RUN) / "model.safetensors", store, "test-03", None)
+    store = open_store(project / DATA.store)
+    clip = video._clip(project / WEIGHTS, store, "test-03", None)
     assert clip.predicted == pytest.approx(predicted, abs=1e-3)
     assert clip.truth.tolist() == [list(point) for point in POINTS["test-03"]]
     blank = np.full((SCENE[1], SCENE[0], 3), 200, np.uint8)
@@ -147,7 +159,7 @@ def test_the_eyes_are_what_the_network_sees(project):
 
 
 def test_error_and_mean_are_reported_and_frames_and_rate_obeyed(project, capsys, predicted):
-    run = paths.run_folder("results", *RUN)
+    run = str(WEIGHTS.parent)
     assert main(["near-eye-video", run, "test-03", "--frames", "3", "--rate", "4"]) == 0
     errors = np.linalg.norm(predicted - POINTS["test-03"], axis=1)[:3]
     assert f"3 frames of test-03, error {errors.mean():.1f} px in the mean" in capsys.readouterr().out
@@ -156,29 +168,28 @@ def test_error_and_mean_are_reported_and_frames_and_rate_obeyed(project, capsys,
 
 
 def test_equal_inputs_give_equal_bytes(project, film):
-    weights = f"{paths.run_folder('results', *RUN)}/model.safetensors"
+    weights = str(WEIGHTS)
     assert main(["near-eye-video", weights, "test-03", "--output", "again.mp4"]) == 0
     assert (project / "again.mp4").read_bytes() == film.read_bytes()
 
 
 def test_a_moved_run_is_told_its_data(project, tmp_path, capsys):
     moved = tmp_path / "mine.safetensors"
-    moved.write_bytes((project / paths.run_folder("results", *RUN) / "model.safetensors").read_bytes())
+    moved.write_bytes((project / WEIGHTS).read_bytes())
     arguments = ["near-eye-video", str(moved), "val-02", "--output", str(tmp_path / "a.mp4")]
     assert main(arguments) == 2
     assert "give --store and --receipt" in capsys.readouterr().err
-    places = ["--store", paths.store("results", RUN[0]), "--receipt", paths.receipt("", RUN[0])]
+    places = ["--store", str(DATA.store), "--receipt", str(DATA.receipt)]
     assert main([*arguments, *places]) == 0
 
 
 @pytest.mark.parametrize("run", ["", "near1"])
 def test_data_of_a_run_is_found_from_its_folder(tmp_path, run):
-    root = paths.results_root(run)
-    folder = tmp_path / paths.run_folder(root, *RUN)
-    expected = tmp_path / paths.store(root, RUN[0]), tmp_path / paths.receipt(run, RUN[0])
-    assert paths.data_of_run(folder) == expected
-    assert paths.data_of_run(folder.parent) is None
-    assert paths.data_of_run(tmp_path / "elsewhere" / paths.run_folder("mine", *RUN)) is None
+    weights = tmp_path / weights_of(places(run)["results"])
+    files = data_files(run, RUN[0])
+    assert data_of_run(weights) == (tmp_path / files.store, tmp_path / files.receipt)
+    assert data_of_run(weights.parent) is None
+    assert data_of_run(tmp_path / "elsewhere" / weights_of("mine")) is None
 
 
 @pytest.mark.parametrize("step", [0.5, 1, 2, 5, 10, 20, 50, 100, 200])
@@ -196,10 +207,10 @@ def _refused(capsys, *arguments):
 
 
 def test_one_line_errors(project, capsys, tmp_path):
-    run, out = paths.run_folder("results", *RUN), ("--output", "wrong.mp4")
-    places = ["--store", paths.store("results", RUN[0]), "--receipt", paths.receipt("", RUN[0])]
+    run, out = str(WEIGHTS.parent), ("--output", "wrong.mp4")
+    places = ["--store", str(DATA.store), "--receipt", str(DATA.receipt)]
     assert "has no subject 'test-99'; name one of test-03, train-01, val-02" in _refused(capsys, run, "test-99", *out)
-    assert "no such weights file" in _refused(capsys, paths.run_folder("results", *RUN[:4], 7), "test-03", *out)
+    assert "no such weights file" in _refused(capsys, str(WEIGHTS.parent.with_name("seed7")), "test-03", *out)
     assert "only MP4 is written" in _refused(capsys, run, "test-03", "--output", "wrong.avi")
 
     store = open_store(places[1])
@@ -220,11 +231,11 @@ def test_one_line_errors(project, capsys, tmp_path):
 
 
 def test_a_missing_scene_frame_leaves_no_half_video(project, capsys):
-    frame = project / paths.raw_folder("", RUN[0]) / "test" / "3" / "IMG1" / "4_2.png"
+    frame = project / DATA.raw / "test" / "3" / "IMG1" / "4_2.png"
     kept = frame.read_bytes()
     frame.unlink()
     try:
-        run = paths.run_folder("results", *RUN)
+        run = str(WEIGHTS.parent)
         assert "4_2.png: row 4: the picture is missing" in _refused(capsys, run, "test-03", "--output", "wrong.mp4")
     finally:
         frame.write_bytes(kept)
