@@ -59,6 +59,7 @@ def test_never_more_slots_than_cores(start, tmp_path):
 def test_a_killed_holder_gives_its_slots_back(start, tmp_path):
     holder = start(2, 2, 600)
     while not (tmp_path / "log").exists():
+        assert holder.poll() is None
         time.sleep(0.02)
     waiting = start(2, 2, 0)
     time.sleep(0.5)
@@ -140,6 +141,7 @@ def test_no_two_jobs_get_the_same_gpu(start_gpu, tmp_path, environment):
 def test_a_killed_holder_gives_its_gpu_back(start_gpu, tmp_path):
     holder = start_gpu(1, 600, GAZEPIPE_GPUS="1")
     while not (tmp_path / "log").exists():
+        assert holder.poll() is None
         time.sleep(0.02)
     waiting = start_gpu(1, 0, GAZEPIPE_GPUS="1")
     time.sleep(0.5)
