@@ -41,13 +41,11 @@ def weights_of_run(run: Path) -> Path:
 def data_of_run(weights: Path) -> tuple[Path, Path] | None:
     """Store and receipt of the data set of a run, by its weights; None where these are in no folder of results."""
     weights = weights.absolute()
-    for root in weights.parents:
-        run = "" if root.name == "results" else root.name
-        project = root.parents[0] if not run else root.parents[1] if len(root.parents) > 1 else root
-        if root != project / places(run)["results"]:
-            continue
+    for root in weights.parents[:-1]:
+        # `results` of the default run, or `results/RUN`.
+        run, project = ("", root.parent) if root.name == "results" else (root.name, root.parent.parent)
         found = matching(WEIGHTS.replace("{results}/", ""), weights.relative_to(root).as_posix())
-        if found:
+        if found and root == project / places(run)["results"]:
             files = data_files(run, found["dataset"])
             return project / files.store, project / files.receipt
     return None
