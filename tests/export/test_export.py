@@ -13,36 +13,30 @@ import torch
 from torch import nn
 from toy_near_eye import write_near_eye, write_near_eye_split
 from toy_network import lively_network
-from toy_run import BLOCK, SPEC, inputs_of, write_toy_run
 from toy_store import HEIGHT, PATCH, WIDTH
 
 import gazepipe
+from gazepipe.dag.stages import BUNDLE
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
 from gazepipe.evaluation.metrics import mean_error, read_predictions
-from gazepipe.evaluation.predict import predict
 from gazepipe.export import stage
 from gazepipe.export.onnx import check, largest_difference, open_engine, to_onnx
+from gazepipe.export.settings import FineTuning
 from gazepipe.live.bundle import load_bundle
 from gazepipe.live.runtime import load_network
 from gazepipe.models.registry import build
 from gazepipe.models.weights import save_weights
+from tests.export.conftest import SPEC
 
 MODEL_FILES = ("model.onnx", "model.int8.onnx", "model.xml", "model.bin", "model.int8.xml", "model.int8.bin")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    """A folder with a store, a split, weights and their predictions."""
-    folder = write_toy_run(tmp_path_factory.mktemp("run"), per_subject=20)
-    predict(BLOCK, *inputs_of(folder)[:3], folder / "predicted.csv")
+def bundle(settings, run, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "bundle"
+    stage.export(settings, **run, folder=folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def bundle(run) -> Path:
-    stage.export(BLOCK, *inputs_of(run), run / "bundle")
-    return run / "bundle"
 
 
 def table_of(folder: Path) -> dict[tuple[str, str], dict]:
@@ -60,13 +54,8 @@ def test_the_description_lists_every_model_file_with_its_checksum(bundle):
     for name, entry in content["files"].items():
         data = (bundle / name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    assert {path.name for path in bundle.iterdir()} == {
-        *MODEL_FILES,
-        "preprocess.json",
-        "card.md",
-        "deploy.csv",
-        "subjects.csv",
-    }
+    beside = {"preprocess.json", "card.md", "deploy.csv", "subjects.csv"}
+    assert {path.name for path in bundle.iterdir()} == {*MODEL_FILES, *beside} == set(BUNDLE.values())
     assert (content["mean"], content["std"], content["patch"]) == (0.4, 0.3, PATCH)
     assert (content["input"], content["target_scale"]) == ([1, HEIGHT, WIDTH], [1.0, 1.0])
 
@@ -95,7 +84,7 @@ def test_fp32_files_predict_what_torch_does(bundle):
 @pytest.mark.parametrize("name", ["model.onnx", "model.int8.onnx", "model.xml", "model.int8.xml"])
 def test_errors_are_those_of_the_files_themselves(run, bundle, name):
     """Recomputed with the runtimes alone: images by hand, all in one batch, angle by the dot product."""
-    store = open_store(run / "toy.h5")
+    store = open_store(run["store"])
     rows = np.isin(store.subject, ["s0", "s1"])
     seen = ((store.image[rows].astype(np.float32) / 255 - 0.4) / 0.3).astype(np.float32)
     if name.endswith(".onnx"):
@@ -119,13 +108,13 @@ def test_errors_are_those_of_the_files_themselves(run, bundle, name):
 
 def test_the_eager_row_is_the_runs_own_error(run, bundle):
     row = table_of(bundle)["eager", "fp32"]
-    assert float(row["error"]) == pytest.approx(mean_error(read_predictions(run / "predicted.csv")), rel=1e-4)
+    assert float(row["error"]) == pytest.approx(mean_error(read_predictions(run["predictions"])), rel=1e-4)
     assert float(row["low"]) <= float(row["error"]) <= float(row["high"])
     assert float(row["change_percent"]) == 0
 
 
 def test_the_runtime_takes_the_bundle(run, bundle):
-    store = open_store(run / "toy.h5")
+    store = open_store(run["store"])
     network = load_network(load_bundle(bundle), "onnxruntime")
     expected = lively_network(SPEC)((torch.from_numpy(store.image[:3].copy()).float() / 255 - 0.4) / 0.3)
     np.testing.assert_allclose(network(store.image[:3, 0]), expected.detach().numpy(), atol=2e-6)
@@ -139,22 +128,30 @@ def test_the_card_says_what_a_reader_must_know(bundle):
         assert text in card
 
 
-def test_same_arguments_same_bytes(run, bundle):
-    stage.export(BLOCK, *inputs_of(run), run / "again")
+def test_same_arguments_same_bytes(settings, run, bundle, tmp_path):
+    stage.export(settings, **run, folder=tmp_path / "again")
     for path in bundle.iterdir():
-        assert path.read_bytes() == (run / "again" / path.name).read_bytes(), path.name
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_the_errors_alone_are_those_of_the_bundle(settings, run, bundle, tmp_path):
+    stage.export_errors(settings, **run, errors=tmp_path / "errors.csv")
+    assert (tmp_path / "errors.csv").read_bytes() == (bundle / "subjects.csv").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["errors.csv"]
 
 
 def test_no_file_names_a_folder_of_this_machine(run, bundle):
     for path in bundle.iterdir():
-        for folder in (run, Path(gazepipe.__file__).parent, Path(torch.__file__).parent):
+        for folder in (run["store"].parent, bundle, Path(gazepipe.__file__).parent, Path(torch.__file__).parent):
             assert str(folder).encode() not in path.read_bytes(), path.name
 
 
-def test_too_great_a_loss_tries_every_recipe_and_fine_tunes(run):
-    block = {**BLOCK, "tolerance": -1.0, "fine_tuning": {"epochs": 2, "learning_rate": 1e-3}}
-    stage.export(block, *inputs_of(run), run / "tuned")
-    content = description_of(run / "tuned")
+def test_too_great_a_loss_tries_every_recipe_and_fine_tunes(settings, run, bundle, tmp_path):
+    # No file gains so much that its loss is below -1.
+    changes = {"tolerance": -1.0, "fine_tuning": FineTuning(epochs=2, learning_rate=1e-3)}
+    tuned = tmp_path / "tuned"
+    stage.export(settings.model_copy(update=changes), **run, folder=tuned)
+    content = description_of(tuned)
     assert [row["epoch"] for row in content["fine_tuning"]] == [1, 2]
     for tried in content["quantisation"].values():
         recipes = [one["recipe"] for one in tried]
@@ -163,13 +160,13 @@ def test_too_great_a_loss_tries_every_recipe_and_fine_tunes(run):
         assert recipes[-1] == "fine-tuned, layers only, first layer and head in fp32"
         kept = [one for one in tried if one["kept"]]
         assert [one["loss"] for one in kept] == [min(one["loss"] for one in tried)]
-    assert "The best that was found loses more." in (run / "tuned" / "card.md").read_text()
+    assert "The best that was found loses more." in (tuned / "card.md").read_text()
     # What is in fp32 is the network as it was trained.
     same = ("model.onnx", "model.xml", "model.bin")
-    assert all((run / "tuned" / name).read_bytes() == (run / "bundle" / name).read_bytes() for name in same)
+    assert all((tuned / name).read_bytes() == (bundle / name).read_bytes() for name in same)
 
 
-def test_gaze_points_in_pixels(tmp_path):
+def test_gaze_points_in_pixels(settings, predicted, tmp_path):
     height, width = 131, 147
     spec = {"arch": "itracker4", "width": 0.125, "input": [4, height, width]}
     write_near_eye(tmp_path / "toy.h5", height, width, per_subject=3)
@@ -178,9 +175,8 @@ def test_gaze_points_in_pixels(tmp_path):
     extra |= {"units": "px", "target_scale": [1280.0, 1280.0]}
     torch.manual_seed(0)
     save_weights(tmp_path / "model.safetensors", build(spec), spec, extra)
-    block = {**BLOCK, "model": spec}
-    predict(block, *inputs_of(tmp_path)[:3], tmp_path / "predicted.csv")
-    stage.export({**block, "calibration": 8}, *inputs_of(tmp_path), tmp_path / "bundle")
+    changed = settings.model_copy(update={"model": spec, "calibration": 8})
+    stage.export(changed, **predicted(tmp_path, spec), folder=tmp_path / "bundle")
     content, table = description_of(tmp_path / "bundle"), table_of(tmp_path / "bundle")
     assert (content["units"], content["target_scale"]) == ("px", [1280.0, 1280.0])
     assert {row["units"] for row in table.values()} == {"px"}
@@ -197,15 +193,15 @@ def test_gaze_points_in_pixels(tmp_path):
         (lambda rows: [rows[0], *(line[: line.rfind(",")] + ",1.5" for line in rows[1:])], "beside what these weights"),
     ],
 )
-def test_predictions_of_another_network_are_refused(run, tmp_path, change, match):
-    lines = (run / "predicted.csv").read_text().splitlines()
+def test_predictions_of_another_network_are_refused(settings, run, tmp_path, change, match):
+    lines = run["predictions"].read_text().splitlines()
     (tmp_path / "other.csv").write_text("\n".join(change(lines)) + "\n")
     with pytest.raises(UserError, match=match):
-        stage.export(BLOCK, *inputs_of(run)[:3], tmp_path / "other.csv", tmp_path / "out")
+        stage.export(settings, **{**run, "predictions": tmp_path / "other.csv"}, folder=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bundle_that_was_cut_off_has_no_description(run, tmp_path, monkeypatch):
+def test_a_bundle_that_was_cut_off_has_no_description(settings, run, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "preprocess.json").write_text("of an earlier export")
 
@@ -214,7 +210,7 @@ def test_a_bundle_that_was_cut_off_has_no_description(run, tmp_path, monkeypatch
 
     monkeypatch.setattr(stage, "card", broken)
     with pytest.raises(RuntimeError, match="disk gone"):
-        stage.export(BLOCK, *inputs_of(run), tmp_path / "out")
+        stage.export(settings, **run, folder=tmp_path / "out")
     with pytest.raises(UserError, match=r"preprocess\.json: cannot be read"):
         load_bundle(tmp_path / "out")
     assert not list(tmp_path.rglob(".partial*"))

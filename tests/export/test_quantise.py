@@ -1,6 +1,5 @@
 """int8: calibration, ranges and weights against closed forms, which layers stay in fp32, fine-tuning, the tolerance."""
 
-import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -12,36 +11,32 @@ from onnx import numpy_helper
 from openvino import opset13
 from torch import nn
 from toy_network import lively_network
-from toy_run import BLOCK, SPEC, TRAINING, write_toy_run
 
 from gazepipe.datasets.store import open_store
-from gazepipe.export.onnx import open_engine, predictions, save_ir, to_onnx, torch_engine
+from gazepipe.export.fine_tuning import FakeQuantised, RoundedWeights, fine_tune, layer_ranges
+from gazepipe.export.int8 import calibration_samples, quantise_within
+from gazepipe.export.onnx import open_engine, predict, save_ir, to_onnx, torch_engine
 from gazepipe.export.quantise import (
     ENDS_KEPT,
     EVERYTHING,
     HEAD_KEPT,
     LAYERS_ONLY,
-    FakeQuantised,
-    RoundedWeights,
-    calibration_samples,
     end_layers,
-    fine_tune,
     ir_graph,
-    layer_ranges,
     onnx_graph,
     quantise_onnx,
     quantise_openvino,
-    quantise_within,
     widen_scalars,
 )
-from gazepipe.export.stage import Trained, open_trained
+from gazepipe.export.settings import FineTuning
+from gazepipe.export.trained import Trained, open_trained
 from gazepipe.training.state import State
+from tests.export.conftest import SPEC
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Trained:
-    folder = write_toy_run(tmp_path_factory.mktemp("quantise"), per_subject=20)
-    return open_trained(BLOCK, folder / "model.safetensors", open_store(folder / "toy.h5"), folder / "toy.csv")
+def trained(settings, run) -> Trained:
+    return open_trained(settings, run["weights"], run["store"], run["split"])
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +115,14 @@ def test_what_a_recipe_keeps_in_fp32(model, calibration, tmp_path, recipe, weigh
 
 
 def test_int8_files_predict_nearly_the_same(trained, model, calibration, tmp_path):
-    exact = predictions(torch_engine(trained.model), trained.samples["test"], "torch")
+    exact = predict(torch_engine(trained.model), trained.samples["test"], "torch")
     spread = exact.std(axis=0)
     for recipe in (EVERYTHING, LAYERS_ONLY):
         for path in (
             quantise_onnx(model, calibration, tmp_path / "int8.onnx", recipe),
             quantise_openvino(model, calibration, tmp_path / "int8.xml", recipe),
         ):
-            found = predictions(open_engine(path, 1), trained.samples["test"], path.name)
+            found = predict(open_engine(path, 1), trained.samples["test"], path.name)
             rms = np.sqrt(((found - exact) ** 2).mean(axis=0))
             assert (rms > 0).all(), (path.name, recipe.name)
             assert (rms < 0.7 * spread).all(), (path.name, recipe.name)
@@ -242,12 +237,17 @@ def test_fake_quantisation_comes_off_without_a_trace(trained, calibration):
     torch.testing.assert_close(restored(x), rounded, atol=0.1, rtol=0.1)
 
 
-def test_fine_tuning_changes_a_copy_and_is_repeatable(trained, calibration):
+@pytest.fixture
+def tuning(settings, trained, calibration) -> tuple:
+    """The arguments of fine-tuning for two epochs."""
+    changed = settings.model_copy(update={"fine_tuning": FineTuning(epochs=2, learning_rate=1e-3)})
+    return changed, trained.model, calibration, trained.samples["train"], trained.samples["validation"]
+
+
+def test_fine_tuning_changes_a_copy_and_is_repeatable(trained, tuning):
     before = {name: value.clone() for name, value in trained.model.state_dict().items()}
-    training = {**TRAINING, "threads": 1, "precision": "fp32", "epochs": 2, "learning_rate": 1e-3, "ema": 0.0}
-    arguments = (calibration, trained.samples["train"], trained.samples["validation"], training, 0)
-    tuned, history = fine_tune(trained.model, *arguments, torch.device("cpu"))
-    again, _ = fine_tune(trained.model, *arguments, torch.device("cpu"))
+    tuned, history = fine_tune(*tuning)
+    again, _ = fine_tune(*tuning)
     assert all(torch.equal(value, before[name]) for name, value in trained.model.state_dict().items())
     states = tuned.state_dict(), again.state_dict()
     assert states[0].keys() == before.keys()
@@ -261,17 +261,15 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def test_killed_fine_tuning_goes_on_where_it_was(trained, calibration, tmp_path, monkeypatch):
+def test_killed_fine_tuning_goes_on_where_it_was(tuning, tmp_path, monkeypatch):
     monkeypatch.setenv("GAZEPIPE_SAVE_SECONDS", "0")
-    training = {**TRAINING, "threads": 1, "precision": "fp32", "epochs": 2, "learning_rate": 1e-3, "ema": 0.0}
-    arguments = (calibration, trained.samples["train"], trained.samples["validation"], training, 0)
-    whole, history = fine_tune(trained.model, *arguments, torch.device("cpu"))
+    whole, history = fine_tune(*tuning)
     offer, seen = State.offer, set()
 
     def offer_and_die(self, snapshot) -> None:
         offer(self, snapshot)
         tensors, facts = snapshot()
-        place = len(facts["history"]), len(tensors["epoch/losses"])
+        place = len(facts["history"]), tensors["epoch/losses"].numel()
         if place not in seen:
             seen.add(place)
             raise Killed
@@ -280,19 +278,10 @@ def test_killed_fine_tuning_goes_on_where_it_was(trained, calibration, tmp_path,
     kills = 0
     while True:
         try:
-            killed, again = fine_tune(trained.model, *arguments, torch.device("cpu"), State(tmp_path / "state", "key"))
+            killed, again = fine_tune(*tuning, State(tmp_path / "state", "key"))
             break
         except Killed:
             kills += 1
     assert kills == len(seen) > 2
     assert again == history
     assert all(torch.equal(killed.state_dict()[name], value) for name, value in whole.state_dict().items())
-
-
-def test_the_use_of_openvino_and_nncf_is_not_reported():
-    from nncf.telemetry import wrapper
-    from openvino.tools.ovc import convert_impl
-
-    assert convert_impl.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
-    assert not hasattr(wrapper, "Telemetry")
-    assert multiprocessing.active_children() == []

@@ -10,34 +10,27 @@ import pytest
 import torch
 from toy_near_eye import SCENE, write_near_eye, write_near_eye_split
 
+from gazepipe.dag.stages import EXPLANATION, STAGES
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
 from gazepipe.methods.shrink.first_layer import drop_dimensions, low_rank
 from gazepipe.models.registry import build
 from gazepipe.models.weights import load_weights, save_weights
-from gazepipe.near_eye.explain import heatmaps, stage
+from gazepipe.near_eye.explain import heatmaps, step_embedding, step_heatmaps, step_width
+from gazepipe.near_eye.explain.agreement import explain_seeds
 from gazepipe.near_eye.explain.embedding import first_weight, sweep, thinned
 from gazepipe.near_eye.explain.importance import SCORES
-from gazepipe.near_eye.explain.stage import explain, stability_over_runs
+from gazepipe.near_eye.explain.stage import explain
 from gazepipe.near_eye.explain.width import Readout, narrowed
+from gazepipe.near_eye.settings import AgreementSettings, ExplainSettings
 from gazepipe.training.samples import samples_of
 
 SIZE = (144, 160)
 SPEC = {"arch": "itracker4", "width": 0.5, "input": [4, *SIZE], "options": {"dimensions": 12, "embedding": "tanh"}}
-BLOCK = {
-    "fold": 0,
-    "seed": 0,
-    "device": "cpu",
-    "threads": 1,
-    "samples": 2,
-    "trees": 4,
-    "widths": [1, 4],
-    "tolerance": 0.02,
-    "recover_epochs": 2,
-}
-PARTS = ("width", "importance", "stability", "sweep", "heatmaps", "sanity")
-FILES = [f"{name}.{kind}" for name in PARTS for kind in ("csv", "png")]
-FILES += ["explain.json", "width.json", "dimension.json", "dimension.png", "embedding.npz"]
+SETTINGS = ExplainSettings(
+    **{"fold": 0, "seed": 0, "device": "cpu", "threads": 1, "samples": 2, "trees": 4},
+    **{"widths": [1, 4], "tolerance": 0.02, "recover_epochs": 2},
+)
 
 
 def _write_weights(path: Path, seed: int, spec: dict = SPEC) -> Path:
@@ -56,7 +49,7 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     store = write_near_eye(folder / "store.h5", *SIZE, per_subject=12)
     split = write_near_eye_split(folder / "split.csv")
-    return _write_weights(folder / "model.safetensors", 0), store, split
+    return {"weights": _write_weights(folder / "model.safetensors", 0), "store": store, "split": split}
 
 
 @pytest.fixture(scope="module")
@@ -69,35 +62,34 @@ def quick():
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    monkeypatch.setattr(stage, "figures", Mock())
-    monkeypatch.setattr(stage, "map_figures", Mock())
+    for step, drawing in ((step_embedding, "figures"), (step_width, "figures"), (step_heatmaps, "map_figures")):
+        monkeypatch.setattr(step, drawing, Mock())
 
 
 @pytest.fixture(scope="module")
 def out(inputs, quick, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "seed0"
-    explain(BLOCK, *inputs, folder)
+    explain(SETTINGS, **inputs, folder=folder)
     return folder
 
 
 def test_every_file_is_there_and_figures_are_pictures(out):
-    assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in out.iterdir()) == sorted(EXPLANATION.values())
     for path in out.glob("*.png"):
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         assert path.stat().st_size > 10_000
 
 
 def test_equal_inputs_give_equal_bytes(out, inputs, tmp_path, no_figures):
-    explain(BLOCK, *inputs, tmp_path / "again")
-    for name in FILES:
+    explain(SETTINGS, **inputs, folder=tmp_path / "again")
+    for name in EXPLANATION.values():
         if not name.endswith(".png") and name != "explain.json":  # which holds times
             assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes(), name
 
 
 def test_the_embedding_is_that_of_the_test_subjects(out, inputs):
     found = np.load(out / "embedding.npz")
-    weights, store, _ = inputs
-    opened, (model, _) = open_store(store), load_weights(weights)
+    opened, (model, _) = open_store(inputs["store"]), load_weights(inputs["weights"])
     rows = np.flatnonzero(np.char.startswith(opened.subject, "test"))
     assert list(found["subject"]) == list(opened.subject[rows])
     assert list(found["frame"]) == list(opened.frame[rows])
@@ -127,7 +119,7 @@ def test_heat_maps_are_of_different_subjects_and_their_shares_add_up(out):
 
 def test_the_width_is_decided_without_the_test_subjects(out, inputs, tmp_path, no_figures):
     """Other test images, other importances on show, and the very same decision."""
-    weights, store, split = inputs
+    store = inputs["store"]
     changed = tmp_path / "changed.h5"
     changed.write_bytes(store.read_bytes())
     rows = np.flatnonzero(np.char.startswith(open_store(store).subject, "test"))
@@ -135,7 +127,7 @@ def test_the_width_is_decided_without_the_test_subjects(out, inputs, tmp_path, n
     with open(changed, "r+b") as file:
         file.seek(image.offset + int(rows[0]) * image[0].size)
         file.write(bytes(len(rows) * image[0].size))
-    explain(BLOCK, weights, changed, split, tmp_path / "out")
+    explain(SETTINGS, **{**inputs, "store": changed}, folder=tmp_path / "out")
     for name in ("width.json", "width.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (out / name).read_bytes()
     assert (tmp_path / "out" / "importance.csv").read_bytes() != (out / "importance.csv").read_bytes()
@@ -161,9 +153,8 @@ def test_width_json_holds_what_shrinking_reads(out):
 
 
 def test_the_fast_sweep_narrows_exactly_as_the_networks_that_are_built(inputs):
-    weights, store, _ = inputs
-    model = load_weights(weights)[0].eval().requires_grad_(False)
-    x = torch.from_numpy(np.array(open_store(store).image[:30])).float() / 255
+    model = load_weights(inputs["weights"])[0].eval().requires_grad_(False)
+    x = torch.from_numpy(np.array(open_store(inputs["store"]).image[:30])).float() / 255
     parts = model.tower_features(x)
     features, whole = torch.cat(parts, dim=1), Readout(model)
     torch.testing.assert_close(whole.embed(features), model.embed(x), atol=1e-5, rtol=1e-5)
@@ -192,11 +183,11 @@ def test_sweep_of_a_linear_head_in_closed_form():
 
 
 def test_thinning_spreads_over_the_store(inputs):
-    samples = samples_of(open_store(inputs[1]), None)
+    samples = samples_of(open_store(inputs["store"]), None)
     few = thinned(samples, 9)
     assert len(few) == 9
     assert set(few.subject) == set(samples.subject)
-    assert few.target == pytest.approx(open_store(inputs[1]).target[few.rows])
+    assert few.target == pytest.approx(open_store(inputs["store"]).target[few.rows])
     assert thinned(samples, 1000) is samples
 
 
@@ -208,24 +199,27 @@ def test_runs_are_compared_by_spectra_and_dimensions(out, tmp_path):
     # The same importances on other dimensions: what another initialisation of the same solution looks like.
     table[list(SCORES)] = table[list(SCORES)].to_numpy()[::-1]
     table.to_csv(other / "importance.csv", index=False)
-    rows = stability_over_runs([out, other], tmp_path / "runs")
-    assert [row["importance"] for row in rows] == list(SCORES)
-    assert all(row["spectrum"] == pytest.approx(1) for row in rows)
-    assert all(row["spearman"] < 0.9 for row in rows)
+    explanations = [run / "explain.json" for run in (out, other)]
+    explain_seeds(AgreementSettings(seeds=[0, 1]), explanations, tmp_path / "runs")
+    rows = pd.read_csv(tmp_path / "runs" / "runs.csv")
+    assert list(rows.importance) == list(SCORES)
+    assert (set(rows.a), set(rows.b)) == ({str(out)}, {str(other)})
+    assert rows.spectrum.to_numpy() == pytest.approx(1)
+    assert (rows.spearman < 0.9).all()
     assert len(pd.read_csv(tmp_path / "runs" / "runs_dimension.csv")) == 2
-    assert (tmp_path / "runs" / "runs.png").is_file()
+    declared = STAGES["explain_seeds"].outputs.values()
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {Path(pattern).name for pattern in declared}
 
 
 def test_one_line_errors_for_what_a_user_can_cause(inputs, tmp_path):
-    weights, store, split = inputs
     smaller = write_near_eye(tmp_path / "small.h5", 140, 160, per_subject=2)
     with pytest.raises(UserError, match=r"small\.h5: holds images of 4x140x160"):
-        explain(BLOCK, weights, smaller, split, tmp_path / "out")
+        explain(SETTINGS, **{**inputs, "store": smaller}, folder=tmp_path / "out")
     other = tmp_path / "resnet.safetensors"
     spec = {"arch": "resnet18", "width": 0.25, "input": [1, 36, 60], "options": {}}
     save_weights(other, build(spec), spec, {})
     with pytest.raises(UserError, match=r"resnet\.safetensors: holds a \w+; explain reads near-eye networks"):
-        explain(BLOCK, other, store, split, tmp_path / "out")
+        explain(SETTINGS, **{**inputs, "weights": other}, folder=tmp_path / "out")
     with pytest.raises(UserError, match="run the training"):
-        explain(BLOCK, tmp_path / "none", store, split, tmp_path / "out")
+        explain(SETTINGS, **{**inputs, "weights": tmp_path / "none"}, folder=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """Cost against closed forms, and what throughput rows hold."""
 
+import json
 import time
 
 import pytest
@@ -9,7 +10,10 @@ from torch import nn
 
 from gazepipe.errors import UserError
 from gazepipe.models.registry import build
+from gazepipe.models.weights import save_weights
 from gazepipe.profiling.cost import count
+from gazepipe.profiling.settings import ProfileSettings
+from gazepipe.profiling.stage import profile
 from gazepipe.profiling.throughput import measure, measure_interleaved
 
 
@@ -145,3 +149,38 @@ def test_each_model_may_have_a_size_of_its_own():
     models = {name: lambda images, name=name: seen.setdefault(name, tuple(images.shape)) for name in ("wide", "tall")}
     measure_interleaved(models, {"wide": (1, 4, 6), "tall": (4, 8, 2)}, batches=(3,), seconds=0.01)
     assert seen == {"wide": (3, 1, 4, 6), "tall": (3, 4, 8, 2)}
+
+
+SPEC = {"arch": "resnet18", "width": 0.125, "input": [1, 32, 32], "options": {}}
+
+
+@pytest.fixture
+def settings() -> ProfileSettings:
+    sizes = {"run": SPEC, "paper": {**SPEC, "input": [1, 64, 64]}}
+    return ProfileSettings(sizes=sizes, batches=[1, 2], seconds=0.01, threads=1)
+
+
+def test_a_profile_holds_cost_and_speed_of_each_size(settings, tmp_path):
+    profile(settings, tmp_path / "profile.json")
+    found = json.loads((tmp_path / "profile.json").read_text())
+    assert set(found) == {"sizes", "threads", "machine", "versions"}
+    assert found["threads"] == 1
+    for name, spec in settings.sizes.items():
+        size = found["sizes"][name]
+        assert size["model"] == spec
+        assert {"params": size["params"], "macs": size["macs"]} == count(build(spec), tuple(spec["input"]))
+        assert [row["batch"] for row in size["rows"]] == [1, 2]
+        assert "first_fc_params" not in size
+
+
+def test_the_shape_of_given_weights_is_profiled(settings, tmp_path):
+    """The first layer by hand: a weight for each feature of the towers, and a bias, for each of 6 dimensions."""
+    spec = {"arch": "itracker4", "width": 0.125, "input": [4, 131, 147], "options": {"dimensions": 6}}
+    model = build(spec)
+    save_weights(tmp_path / "model.safetensors", model, spec)
+    profile(settings, tmp_path / "profile.json", tmp_path / "model.safetensors")
+    sizes = json.loads((tmp_path / "profile.json").read_text())["sizes"]
+    assert list(sizes) == ["run"]
+    features = sum(part.shape[1] for part in model.eval().tower_features(torch.zeros(1, *spec["input"])))
+    assert sizes["run"]["first_fc_params"] == 6 * features + 6
+    assert sizes["run"]["model"]["options"]["dimensions"] == 6
