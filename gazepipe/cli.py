@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gazepipe import __version__
-from gazepipe.commands import COMMANDS
+from gazepipe.commands import COMMANDS, count
 from gazepipe.dag import cores, orphans
 from gazepipe.dag.signature import LIST, OPTIONAL, signature
 from gazepipe.dag.stage import Stage
@@ -91,8 +91,8 @@ def _add_stage(commands: Any, name: str, stage: Stage, asked: str) -> None:
     if stage.whole_folder:
         sub.add_argument("--folder", type=Path, required=True, help="folder that the results are written to")
     for file, kind in takes.files.items():
-        count = "+" if kind == LIST else None
-        sub.add_argument(f"--{file.replace('_', '-')}", type=Path, nargs=count, required=kind != OPTIONAL)
+        many = "+" if kind == LIST else None
+        sub.add_argument(f"--{file.replace('_', '-')}", type=Path, nargs=many, required=kind != OPTIONAL)
     for option in (each for each in TOLD if each in takes.parameters):
         sub.add_argument(f"--{option}", type=Path if option == "state" else str, help=TOLD[option])
     if "workers" in takes.parameters:

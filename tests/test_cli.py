@@ -118,3 +118,13 @@ def test_inputs_by_name_are_parameters_of_the_function(repository, monkeypatch):
         for each in {job, *plan.upstream(job)}:
             stage = STAGES[each.stage]
             assert set(plan.inputs(each)) - set(stage.besides) <= set(signature(stage.run).files)
+
+
+def test_more_processes_may_draw(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawn = {"layout": "mpiifacegaze", "subjects": 2, "options": {}, "folder": "raw", "downloads": "d", "checksums": "c"}
+    settings = json.dumps({**drawn, "source": {"drawn": {"images": 2, "size": 64}}})
+    assert cli.main(["fetch", "--settings", settings, "--receipt", "receipt.json", "--workers", "2"]) == 0
+    assert json.loads((tmp_path / "receipt.json").read_text())["files"] == 2
+    with pytest.raises(SystemExit):
+        cli.main(["fetch", "--settings", settings, "--receipt", "receipt.json", "--workers", "none"])
