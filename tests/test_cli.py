@@ -122,7 +122,7 @@ def test_inputs_by_name_are_parameters_of_the_function(repository, monkeypatch):
 
 def test_more_processes_may_draw(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    drawn = {"layout": "mpiifacegaze", "subjects": 2, "options": {}, "folder": "raw", "downloads": "d", "checksums": "c"}
+    drawn = {**FETCH, "layout": "mpiifacegaze", "subjects": 2, "folder": "raw"}
     settings = json.dumps({**drawn, "source": {"drawn": {"images": 2, "size": 64}}})
     assert cli.main(["fetch", "--settings", settings, "--receipt", "receipt.json", "--workers", "2"]) == 0
     assert json.loads((tmp_path / "receipt.json").read_text())["files"] == 2

@@ -532,7 +532,8 @@ def test_the_command_holds_what_all_processes_need(tmp_path, monkeypatch):
     monkeypatch.setattr(slots, "available_cores", lambda: 8)
     seen = []
 
-    def launched(arguments: list[str], processes: int) -> None:
+    def launched(entry: object, arguments: list[str], processes: int) -> None:
+        assert entry is cli.main
         free = [slots._try_lock(tmp_path / "cores" / f"core{core}.lock") for core in range(8)]
         seen.append((processes, os.environ[slots.VISIBLE], free.count(None), arguments))
 
