@@ -16,10 +16,11 @@ from gazepipe.common.progress import track
 from gazepipe.config import select
 from gazepipe.config.schema import Config, Dataset
 from gazepipe.datasets.fetch.receipt import raw_folder
-from gazepipe.datasets.layouts.layout import Prepared
+from gazepipe.datasets.layouts.layout import Prepared, reader
 from gazepipe.datasets.layouts.manifest import checked_rows
-from gazepipe.datasets.prepare import LAYOUTS, expected_subjects
-from gazepipe.datasets.settings import EYE_LAYOUTS, Patch
+from gazepipe.datasets.layouts.settings import LAYOUTS
+from gazepipe.datasets.prepare import expected_subjects
+from gazepipe.datasets.settings import Patch
 from gazepipe.datasets.store import Store, open_store
 from gazepipe.errors import UserError
 from gazepipe.geometry import EYE_HEIGHT_PX, EYE_WIDTH_PX
@@ -29,7 +30,11 @@ SHOWN_FAULTS = 20
 FEWEST_IMAGES = 10
 LEAST_CONTRAST = 3.0  # grey levels, standard deviation: below it nothing can be seen
 LEAST_SPREAD_PX = 5.0
-NEAR_EYE_PATCH = {"kind": "near-eye", "height": 288, "width": 360}
+USUAL_PATCHES = {
+    "eyes": Patch(),
+    "eye": Patch(kind="eye", height=EYE_HEIGHT_PX, width=EYE_WIDTH_PX),
+    "near-eye": Patch(kind="near-eye", height=288, width=360),
+}
 LEAST_SPREAD_DEG = 0.5
 WIDEST_DEG = 70.0
 
@@ -101,7 +106,7 @@ def problems(config: Config, name: str, files: FilesOf) -> Iterator[str]:
             return
         options = select.layout_options(entry)
         expected = expected_subjects(folder, entry.layout, entry.subjects, options)
-        present = LAYOUTS[entry.layout].subjects(folder, **options)
+        present = reader(entry.layout).subjects(folder, **options)
     except UserError as error:
         yield str(error)
         return
@@ -112,7 +117,7 @@ def problems(config: Config, name: str, files: FilesOf) -> Iterator[str]:
     labels, seen = [], Counter()
     for subject in track(expected, f"check {name}", unit="subject"):
         try:
-            prepared = LAYOUTS[entry.layout].prepare_subject(folder, subject, patch, **options)
+            prepared = reader(entry.layout).prepare_subject(folder, subject, patch, **options)
         except UserError as error:
             yield str(error)
             continue
@@ -241,14 +246,9 @@ def _native_folder(config: Config, name: str, files: DataFiles) -> Path:
 
 def _patch(config: Config, entry: Dataset) -> dict:
     """The data set's patch or the configuration's, or, for a layout that it does not go with, the layout's own."""
-    if entry.patch:
-        return entry.patch.model_dump()
-    if entry.task == "point":
-        return NEAR_EYE_PATCH
-    if (config.patch.kind == "eye") == (entry.layout in EYE_LAYOUTS) or entry.manifest:
-        return config.patch.model_dump()
-    eye = {"kind": "eye", "height": EYE_HEIGHT_PX, "width": EYE_WIDTH_PX}
-    return eye if entry.layout in EYE_LAYOUTS else Patch().model_dump()
+    patch, kinds = entry.patch or config.patch, LAYOUTS[entry.layout].patches
+    fits = entry.patch or entry.manifest or patch.kind in kinds
+    return (patch if fits else USUAL_PATCHES[kinds[0]]).model_dump()
 
 
 def _manifest_faults(folder: Path, entry: Dataset) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from gazepipe.config import select
 from gazepipe.config.messages import explain, nearest
 from gazepipe.config.schema import Config, Dataset
-from gazepipe.datasets.settings import EYE_LAYOUTS
+from gazepipe.datasets.layouts.settings import LAYOUTS
 from gazepipe.errors import UserError
 from gazepipe.models.registry import model_module
 
@@ -158,8 +158,7 @@ def _check_patch(config: Config, name: str, dataset: Dataset) -> None:
         )
     if dataset.manifest is not None and dataset.manifest.normalise == "none":
         return
-    angles = ["eye"] if dataset.layout in EYE_LAYOUTS else ["eyes", "face"]
-    valid = ["near-eye"] if dataset.task == "point" else angles
+    valid = LAYOUTS[dataset.layout].patches
     if patch.kind not in valid:
         raise UserError(
             f"configuration: {key}.kind: {patch.kind!r} cannot be cut from {name} (layout {dataset.layout}); "

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from gazepipe.common.settings import Count, Name, Seed, Settings, Share
-from gazepipe.datasets.settings import POINT_LAYOUTS, Manifest, NearEye, Patch, Source, Split
+from gazepipe.datasets.layouts.settings import LAYOUTS
+from gazepipe.datasets.settings import Manifest, NearEye, Patch, Source, Split
 from gazepipe.evaluation.settings import Statistics
 from gazepipe.export.settings import Deploy
 from gazepipe.methods.settings import Kinds, declared
@@ -17,7 +18,7 @@ from gazepipe.training.settings import Augmentation, Training
 class Dataset(Settings):
     """One data set of the catalogue."""
 
-    layout: Literal["columbia", "mpiifacegaze", "ethxgaze", "mpiigaze", "mpiigaze-npz", "manifest", "near-eye"]
+    layout: Literal[*LAYOUTS]
     """How the data set's files lie, which says what reads them."""
     source: Source
     """Where it comes from."""
@@ -45,7 +46,13 @@ class Dataset(Settings):
     @property
     def task(self) -> Literal["angles", "point"]:
         """What is to be predicted: gaze angles, or the gaze point in a scene image."""
-        return "point" if self.layout in POINT_LAYOUTS else "angles"
+        return LAYOUTS[self.layout].task
+
+    @model_validator(mode="after")
+    def _drawn_by_a_writer(self) -> "Dataset":
+        if self.source.drawn is not None and not LAYOUTS[self.layout].drawn:
+            raise ValueError(f"nothing draws layout {self.layout!r}; give its source a 'path' or a 'url'")
+        return self
 
     @model_validator(mode="after")
     def _near_eye_with_its_layout(self) -> "Dataset":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gazepipe.common.named import module_of
 from gazepipe.dag import runs
 from gazepipe.dag.stage import Files, made
 from gazepipe.dag.stages import BUNDLE
@@ -122,5 +123,12 @@ def networks(plan: Plan, dataset: str) -> tuple[str, ...]:
 
 def origin(plan: Plan, dataset: str) -> tuple[str, ...]:
     """What a drawn set is made by. How a file was loaded decides nothing: its checksum is compared."""
-    drawn = plan.config.datasets[dataset].source.drawn is not None
-    return ("gazepipe.drawn.draw",) if drawn else ("gazepipe.datasets.fetch.archive",)
+    entry = plan.config.datasets[dataset]
+    if entry.source.drawn is None:
+        return ("gazepipe.datasets.fetch.archive",)
+    return ("gazepipe.drawn.draw", module_of("gazepipe.drawn.layouts", entry.layout))
+
+
+def reader(plan: Plan, dataset: str, part: str = "") -> tuple[str, ...]:
+    """What reads the data set's layout."""
+    return (module_of("gazepipe.datasets.layouts", plan.config.datasets[dataset].layout),)

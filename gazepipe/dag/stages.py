@@ -89,6 +89,7 @@ STAGES = {
         settings="gazepipe.dag.settings:prepare_part",
         wildcards=("dataset", "part"),
         inputs="gazepipe.dag.inputs:raw",
+        modules="gazepipe.dag.inputs:reader",
         outputs={"part": "{results}/data/parts/{dataset}/{part}.h5"},
         stays=True,
     ),
@@ -112,6 +113,7 @@ STAGES = {
         settings="gazepipe.dag.settings:sheet",
         wildcards=("dataset",),
         inputs="gazepipe.dag.inputs:sheet",
+        modules="gazepipe.dag.inputs:reader",
         outputs={"sheet": "{results}/figures/{dataset}.png"},
     ),
     "train": Stage(

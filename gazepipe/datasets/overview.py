@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from gazepipe.datasets.fetch.receipt import raw_folder
-from gazepipe.datasets.prepare import LAYOUTS
+from gazepipe.datasets.layouts.layout import reader
 from gazepipe.datasets.settings import SheetSettings
 from gazepipe.datasets.sheet import contact_sheet, point_sheet
 from gazepipe.datasets.store import open_store
@@ -25,10 +25,10 @@ def write_overview(settings: SheetSettings, raw: Path, store: Path, out: Path) -
     """Write the sheet of SAMPLES images, of as many subjects as there are, as PNG; `raw` is the native folder."""
     opened = open_store(store)
     rows = spread_rows(np.asarray(opened.subject))
-    reader, options = LAYOUTS[settings.layout], settings.options
+    module, options = reader(settings.layout), settings.options
     people = [name.partition("/")[0] for name in opened.subject[rows]]  # without the day, see `prepare.merge`
-    scenes = hasattr(reader, "scene_image")
-    read = reader.scene_image if scenes else reader.native_image
+    scenes = hasattr(module, "scene_image")
+    read = module.scene_image if scenes else module.native_image
     native = [read(raw, person, opened.frame[row], **options) for person, row in zip(people, rows, strict=True)]
     title = f"{settings.dataset}: {len(opened)} images of {len(set(opened.subject))} subjects"
     labels = [f"{opened.subject[row]}" for row in rows]

@@ -19,24 +19,10 @@ import h5py
 from gazepipe.common.files import atomic, write_text
 from gazepipe.common.progress import track
 from gazepipe.datasets.fetch.receipt import raw_folder
-from gazepipe.datasets.layouts import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze, mpiigaze_npz, near_eye
-from gazepipe.datasets.layouts.layout import Prepared
+from gazepipe.datasets.layouts.layout import Prepared, reader
 from gazepipe.datasets.settings import PartSettings, StoreSettings
 from gazepipe.datasets.store import DAMAGED, DEFAULTS, write_store
 from gazepipe.errors import UserError
-
-LAYOUTS = {
-    "columbia": columbia,
-    "mpiifacegaze": mpiifacegaze,
-    "ethxgaze": ethxgaze,
-    "mpiigaze": mpiigaze,
-    "mpiigaze-npz": mpiigaze_npz,
-    "manifest": manifest,
-    "near-eye": near_eye,
-}
-"""Readers of native layouts. Each has GEOMETRY (text for the store), subjects(folder), prepare_subject(folder, subject,
-patch) and native_image(folder, subject, frame), and subject_name(index) where the layout numbers its subjects; where it
-is not about gaze angles, TASK and UNITS (see `store.ATTRIBUTES`)."""
 
 
 def expected_subjects(folder: str | Path, layout: str, count: int, options: dict[str, Any]) -> list[str]:
@@ -45,10 +31,10 @@ def expected_subjects(folder: str | Path, layout: str, count: int, options: dict
     In layouts that number their subjects without gaps these are the names that ought to be there; in the others those
     found, and UserError where they are too few. `options` as in `write_part`.
     """
-    reader = LAYOUTS[layout]
-    if hasattr(reader, "subject_name"):
-        return [reader.subject_name(index) for index in range(count)]
-    found = reader.subjects(folder, **options)
+    module = reader(layout)
+    if hasattr(module, "subject_name"):
+        return [module.subject_name(index) for index in range(count)]
+    found = module.subjects(folder, **options)
     if len(found) < count:
         raise UserError(f"{folder}: holds {len(found)} subjects, expected {count}; add the rest or correct `subjects`")
     return found[:count]
@@ -91,14 +77,14 @@ def write_part(
     missing or has no usable picture, or a file breaks its layout.
     """
     cv2.setNumThreads(1)  # the parts already share the cores
-    reader = LAYOUTS[layout]
+    module = reader(layout)
     with atomic(out) as partial, h5py.File(partial, "w") as file:
         file.attrs["patch"] = json.dumps(patch, sort_keys=True)
-        file.attrs["geometry"] = reader.GEOMETRY
-        file.attrs["task"] = getattr(reader, "TASK", DEFAULTS["task"])
-        file.attrs["units"] = getattr(reader, "UNITS", DEFAULTS["units"])
+        file.attrs["geometry"] = module.GEOMETRY
+        file.attrs["task"] = getattr(module, "TASK", DEFAULTS["task"])
+        file.attrs["units"] = getattr(module, "UNITS", DEFAULTS["units"])
         for subject in track(subjects[part::parts], f"prepare {layout} part {part + 1}/{parts}", unit="subject"):
-            prepared = reader.prepare_subject(folder, subject, patch, **(options or {}))
+            prepared = module.prepare_subject(folder, subject, patch, **(options or {}))
             for frame, reason in prepared.rejected:
                 print(f"warning: {prepared.place / frame}: {reason}; left out", file=sys.stderr)
             if not prepared.frame:

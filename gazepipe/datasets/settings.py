@@ -7,8 +7,6 @@ from pydantic import Field, model_validator
 
 from gazepipe.common.settings import Count, Name, Positive, Seed, Settings, Share
 
-EYE_LAYOUTS = {"mpiigaze", "mpiigaze-npz"}  # one eye in each image
-POINT_LAYOUTS = {"near-eye"}  # four eye cameras in a headset, gaze as a point in the scene image
 VIEWS = {"near-eye": 4}  # images of a sample, by kind of patch; 1 otherwise
 
 

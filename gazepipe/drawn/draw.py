@@ -1,55 +1,51 @@
 """Drawn data sets: people with exactly known gaze, written in the native layouts of the real ones."""
 
+import importlib
 import multiprocessing
+import pkgutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 
+from gazepipe.common.named import module_of
 from gazepipe.common.progress import track
-from gazepipe.drawn.layouts import columbia, ethxgaze, manifest, mpiifacegaze, mpiigaze, near_eye
+from gazepipe.drawn import layouts
 from gazepipe.errors import UserError
 
-LAYOUTS = {
-    "columbia": columbia,
-    "mpiifacegaze": mpiifacegaze,
-    "ethxgaze": ethxgaze,
-    "mpiigaze": mpiigaze,
-    "manifest": manifest,
-    "near-eye": near_eye,
-}
-DEFAULTS = {
-    "columbia": {"seed": 0, "scale": 0.125},
-    "mpiifacegaze": {"seed": 0, "images": 80, "size": 256},
-    "ethxgaze": {"seed": 0, "images": 80, "size": 224},
-    "mpiigaze": {"seed": 0, "images": 80},
-    "manifest": {"seed": 0, "images": 80, "size": 640},
-    "near-eye": {"seed": 0, "images": 40, "scale": 0.5},
-}
-OUTER_ENTRIES = {
-    "ethxgaze": {"train"},
-    "mpiigaze": {"Data", "Evaluation Subset"},
-    "manifest": {"images", "labels.csv"},
-    "near-eye": set(near_eye.ROLES),
-}
-"""What a drawn folder holds, in layouts whose subjects lie deeper."""
-SMALLEST_SCALES = {"columbia": 0.02, "near-eye": 0.1}  # faces 26 px wide in 104, eyes 50 px wide in 72
+
+def writer_module(layout: str) -> str:
+    """Name of the module that draws a layout; UserError where none does."""
+    names = [module.name.replace("_", "-") for module in pkgutil.iter_modules(layouts.__path__)]
+    if layout not in names:
+        raise UserError(f"layout: {layout!r} found; take one of {', '.join(names)}")
+    return module_of(layouts.__name__, layout)
+
+
+def writer(layout: str) -> ModuleType:
+    """The module that draws a layout; UserError where none does.
+
+    It has DEFAULTS (of the block's keys), subject_name(index) and draw_subject(folder, index, block); where it needs
+    them, finish(folder, block), FEWEST_SUBJECTS, SMALLEST_SCALE, SUFFIX of the subjects' files, and OUTER_ENTRIES:
+    what the folder holds where its subjects lie deeper.
+    """
+    return importlib.import_module(writer_module(layout))
 
 
 def draw(block: dict, folder: Path, workers: int) -> None:
     """Draw a data set into `folder`, each subject atomically; equal blocks give equal bytes, whatever `workers`.
 
-    block: {"layout": one of LAYOUTS, "subjects": int (near-eye: at least 3), "seed": int >= 0 (0)} and, for columbia,
-    "scale": fraction of 5184 x 3456 px (0.125), for near-eye of 720 x 576 px (0.5); for all but columbia, "images"
-    per subject (80; near-eye: 40) and, where the layout does not fix it, "size" in px: side of the normalised view
-    (mpiifacegaze: 256, ethxgaze: 224) or width of the camera's picture (manifest: 640). A value of None means the
-    default. workers: processes, at least 1. Raises `UserError` for an unknown key, an impossible value, or a folder
-    that holds anything that the block would not draw.
+    block: {"layout": see `writer`, "subjects": int (near-eye: at least 3), "seed": int >= 0} and what else the writer
+    has DEFAULTS for: "scale", fraction of the real pictures' size; "images" per subject; "size" in px, side of the
+    normalised view or width of the camera's picture. A value of None means the default. workers: processes, at least
+    1. Raises `UserError` for an unknown key, an impossible value, or a folder that holds anything that the block would
+    not draw.
     """
     block = _checked(block)
-    module = LAYOUTS[block["layout"]]
+    module = writer(block["layout"])
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_strangers(folder, block)
@@ -73,18 +69,17 @@ def _run(task: partial, subjects: range, workers: int) -> Iterator[None]:
 def _checked(block: dict) -> dict:
     """The block with its defaults filled in; `UserError` names a bad key."""
     layout = block.get("layout")
-    if layout not in LAYOUTS:
-        raise UserError(f"layout: {layout!r} found; take one of {', '.join(LAYOUTS)}")
+    module = writer(layout)
     given = {key: value for key, value in block.items() if key != "layout" and value is not None}
-    known = {"subjects", *DEFAULTS[layout]}
+    known = {"subjects", *module.DEFAULTS}
     for key in given:
         if key not in known:
             raise UserError(f"{key}: unknown in drawn {layout} data; take one of {', '.join(sorted(known))}")
-    filled = {**DEFAULTS[layout], **given}
-    _require(filled, "subjects", int, getattr(LAYOUTS[layout], "FEWEST_SUBJECTS", 1), 9999)
+    filled = {**module.DEFAULTS, **given}
+    _require(filled, "subjects", int, getattr(module, "FEWEST_SUBJECTS", 1), 9999)
     _require(filled, "seed", int, 0, 2**63)
     if "scale" in filled:
-        _require(filled, "scale", (int, float), SMALLEST_SCALES[layout], 1)
+        _require(filled, "scale", (int, float), module.SMALLEST_SCALE, 1)
     if "images" in filled:
         _require(filled, "images", int, 1, 100_000)
     if "size" in filled:
@@ -100,10 +95,10 @@ def _require(block: dict, key: str, kind: type | tuple, low: float, high: float)
 
 
 def _refuse_strangers(folder: Path, block: dict) -> None:
-    module = LAYOUTS[block["layout"]]
-    suffix = ".mat" if block["layout"] == "mpiifacegaze" else ""
+    module = writer(block["layout"])
+    suffix = getattr(module, "SUFFIX", "")
     subjects = {module.subject_name(index) + suffix for index in range(block["subjects"])}
-    expected = OUTER_ENTRIES.get(block["layout"], subjects)
+    expected = getattr(module, "OUTER_ENTRIES", subjects)
     for path in sorted(folder.iterdir()):
         if path.name not in expected and not path.name.startswith("."):
             raise UserError(f"{path}: found in the folder to draw into; empty the folder first")

@@ -49,6 +49,11 @@ def refusal(raw: dict, path: str, value: object) -> str:
         ("datasets/columbia-drawn/split/by", "day", ["datasets.columbia-drawn.split", "'by: day' goes with"]),
         ("datasets/columbia-drawn/layout", "ethxgace", ["datasets.columbia-drawn.layout", "'ethxgaze'"]),
         ("datasets/columbia-drawn/layout", "manifest", ["datasets.columbia-drawn", "'manifest' goes with layout"]),
+        (
+            "datasets/columbia-drawn/layout",
+            "mpiigaze-npz",
+            ["datasets.columbia-drawn", "nothing draws layout", "'path'"],
+        ),
         ("methods/kd/teacher", "bse", ["methods.kd.teacher", "'bse'", "'base'"]),
         ("methods/kd/teacher", "resnet81/base", ["methods.kd.teacher", "'resnet81'", "'resnet18'"]),
         ("methods/kd_prune/parent", "kdd", ["methods.kd_prune.parent", "'kdd'", "'kd'"]),

@@ -2,6 +2,9 @@
 
 import importlib.util
 import re
+import shutil
+import subprocess
+import sys
 from typing import get_args
 
 import cv2
@@ -13,8 +16,11 @@ from gazepipe.config import load as config
 from gazepipe.config.schema import Dataset
 from gazepipe.datasets import overview, prepare, settings
 from gazepipe.datasets.layouts import manifest
+from gazepipe.datasets.layouts.layout import reader
+from gazepipe.datasets.layouts.settings import LAYOUTS
 from gazepipe.datasets.settings import SheetSettings
 from gazepipe.datasets.store import open_store
+from gazepipe.drawn.draw import writer
 from gazepipe.errors import UserError
 
 EYE = {"kind": "eye", "height": 36, "width": 60}
@@ -42,7 +48,7 @@ def test_the_module_reads_its_layout_into_a_store(blocks, tmp_path, monkeypatch,
     spec = importlib.util.spec_from_file_location("glances", path)
     glances = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(glances)
-    monkeypatch.setitem(prepare.LAYOUTS, "glances", glances)
+    monkeypatch.setitem(sys.modules, "gazepipe.datasets.layouts.glances", glances)
     raw = tmp_path / "raw" / "Glances-1.0"
     images = [picture(raw / person / f"{number:03d}.png", number) for person in ("anna", "bert") for number in range(2)]
     for person in ("anna", "bert"):
@@ -73,17 +79,40 @@ def test_the_block_and_the_table_of_the_manifest_are_read(blocks, repository, tm
     assert len({row.subject for row in rows}) == own.subjects
 
 
-def test_the_configuration_knows_the_layouts_that_can_be_read():
-    assert set(get_args(Dataset.model_fields["layout"].annotation)) == set(prepare.LAYOUTS)
-    for name, reader in prepare.LAYOUTS.items():
+def test_every_layout_that_can_be_chosen_has_a_reader_and_every_reader_is_declared(repository):
+    assert get_args(Dataset.model_fields["layout"].annotation) == tuple(LAYOUTS)
+    for name, layout in LAYOUTS.items():
         for part in ("GEOMETRY", "subjects", "prepare_subject", "native_image"):
-            assert hasattr(reader, part), f"{name} lacks {part}"
+            assert hasattr(reader(name), part), f"{name} lacks {part}"
+        assert (getattr(reader(name), "TASK", "gaze angles") == "gaze point") == (layout.task == "point")
+    files = {path.stem.replace("_", "-") for path in (repository / "gazepipe/datasets/layouts").glob("*.py")}
+    assert files - {"--init--", "layout", "settings"} == set(LAYOUTS)
 
 
-def test_every_layout_but_the_import_of_arrays_can_be_drawn():
-    from gazepipe.drawn import draw as synthetic
+def test_every_layout_but_the_import_of_arrays_can_be_drawn(repository):
+    files = {path.stem.replace("_", "-") for path in (repository / "gazepipe/drawn/layouts").glob("*.py")}
+    drawn = {name for name, layout in LAYOUTS.items() if layout.drawn}
+    assert files - {"--init--"} == drawn == set(LAYOUTS) - {"mpiigaze-npz"}
+    for name in drawn:
+        for part in ("DEFAULTS", "subject_name", "draw_subject"):
+            assert hasattr(writer(name), part), f"the writer of {name} lacks {part}"
 
-    assert set(synthetic.LAYOUTS) == set(synthetic.DEFAULTS) == set(prepare.LAYOUTS) - {"mpiigaze-npz"}
+
+def test_the_declaration_in_the_page_makes_the_layout_one_that_can_be_chosen(blocks, repository, tmp_path):
+    """In a copy of the package with the two places of the page."""
+    shutil.copytree(repository / "gazepipe", tmp_path / "gazepipe", ignore=shutil.ignore_patterns("__pycache__"))
+    place = tmp_path / "gazepipe/datasets/layouts"
+    (place / "glances.py").write_text(blocks["python"])
+    declared = (place / "settings.py").read_text()
+    (place / "settings.py").write_text(declared.replace("LAYOUTS = {\n", f"LAYOUTS = {{\n    {blocks['text']}", 1))
+    shutil.copy(repository / "config.yaml", tmp_path)
+    block = {"layout": "glances", "subjects": 2, "source": {"path": "raw"}, "split": {"protocol": "leave-one-out"}}
+    overlay = {"datasets": {"own": block}, "patch": EYE, "benchmark": {"datasets": ["own"], "folds": {}, "deploy": []}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(overlay))
+    code = "from gazepipe.config.load import load_files; from gazepipe.dag.plan import Plan, Job; "
+    code += "print(Plan(load_files(['own.yaml'])).modules(Job.of('prepare_part', dataset='own', part=0)))"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "'gazepipe.datasets.layouts.glances'" in shown.stdout, shown.stderr
 
 
 def test_the_page_names_every_key_of_the_manifest(repository):

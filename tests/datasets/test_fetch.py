@@ -3,6 +3,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -304,6 +307,22 @@ def test_what_a_killed_process_left_half_drawn_is_not_counted():
     for name in (f"{leftover}/p07.mat", f"{leftover}.mat"):
         Path(name).write_bytes(b"half")
     assert fetched(drawn) == whole
+
+
+@pytest.mark.parametrize(("edited", "kept"), [("mpiifacegaze", False), ("columbia", True)])
+def test_a_set_is_drawn_from_nothing_where_its_own_writer_changed(repository, edited, kept):
+    """In a copy of the package, whose source may be edited."""
+    shutil.copytree(repository / "gazepipe", "gazepipe", ignore=shutil.ignore_patterns("__pycache__"))
+    drawn = {**of_path(""), "source": {"drawn": {"seed": 1, "images": 1, "size": 64}}}
+    code = "from pathlib import Path; from gazepipe.datasets.settings import FetchSettings; "
+    code += f"from gazepipe.datasets.fetch.fetch import fetch; fetch(FetchSettings(**{drawn}), Path('set.json'))"
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": ""})
+    Path("data/raw/set/.earlier").touch()
+    with open(f"gazepipe/drawn/layouts/{edited}.py", "a") as file:
+        file.write("\nANOTHER = 1\n")
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": ""})
+    assert Path("data/raw/set/.earlier").exists() == kept
 
 
 def test_leftovers_of_a_killed_run_are_removed_and_neighbours_kept(web, faces):

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from gazepipe.datasets.prepare import LAYOUTS
+from gazepipe.datasets.layouts import mpiigaze
 from gazepipe.drawn.draw import draw
 from gazepipe.errors import UserError
 
@@ -53,7 +53,7 @@ def test_eyes_have_one_size_and_look_down_at_the_screen(tmp_path):
     draw(SMALL["mpiigaze"], tmp_path, workers=1)
     with pytest.raises(UserError, match="size: unknown in drawn mpiigaze"):
         draw({**SMALL["mpiigaze"], "size": 64}, tmp_path / "b", workers=1)
-    prepared = LAYOUTS["mpiigaze"].prepare_subject(tmp_path, "p00", {"kind": "eye", "height": 36, "width": 60})
+    prepared = mpiigaze.prepare_subject(tmp_path, "p00", {"kind": "eye", "height": 36, "width": 60})
     degrees = np.degrees(prepared.target)
     assert -20 < degrees[:, 0].mean() < -5
     assert abs(degrees[:, 1].mean()) < 6

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -100,3 +101,38 @@ def test_digest_ignores_key_order_only():
     assert provenance.digest({"a": 1, "b": [1, 2]}) == provenance.digest({"b": [1, 2], "a": 1})
     assert provenance.digest({"b": [1, 2]}) != provenance.digest({"b": [2, 1]})
     assert provenance.digest(1) != provenance.digest("1")
+
+
+KEYS = """
+import json
+from gazepipe.config.load import load_files
+from gazepipe.dag.plan import Job, Plan
+plan = Plan(load_files([]))
+jobs = [Job.of(stage, dataset=name) for name in plan.config.datasets for stage in ("fetch", "prepare", "sheet")]
+jobs += [Job.of("prepare_part", dataset=name, part=0) for name in plan.config.datasets] + [Job.of("tables")]
+print(json.dumps({str(job): [plan.source(job), plan.key(job)] for job in jobs}))
+"""
+COLUMBIA = {"prepare_part columbia-drawn 0", "prepare columbia-drawn", "sheet columbia-drawn", "tables"}
+
+
+@pytest.mark.parametrize(
+    ("edited", "own", "rerun"),
+    [
+        ("datasets/layouts/columbia.py", {"prepare_part columbia-drawn 0", "sheet columbia-drawn"}, COLUMBIA),
+        ("drawn/layouts/columbia.py", {"fetch columbia-drawn"}, COLUMBIA | {"fetch columbia-drawn"}),
+        ("datasets/layouts/settings.py", set(), set()),
+    ],
+)
+def test_a_change_in_a_reader_or_writer_reruns_the_data_sets_of_its_layout_alone(clone, repository, edited, own, rerun):
+    folder, _ = clone
+    shutil.copy(repository / "config.yaml", folder)
+
+    def keys() -> dict[str, list[str]]:
+        return json.loads(subprocess.check_output([sys.executable, "-c", KEYS], cwd=folder, text=True))
+
+    before = keys()
+    with open(folder / "gazepipe" / edited, "a") as file:
+        file.write("\nANOTHER = 1\n")
+    after = keys()
+    assert {job for job in before if before[job][0] != after[job][0]} == own
+    assert {job for job in before if before[job][1] != after[job][1]} == rerun

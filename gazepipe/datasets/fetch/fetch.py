@@ -42,13 +42,13 @@ def fetch(settings: FetchSettings, receipt: Path, workers: int = 1, patience: Pa
 
 def _draw(settings: FetchSettings, drawn: Drawn, folder: Path, workers: int) -> None:
     """Draw into `folder`, which is emptied first where it was drawn under other settings or by another renderer."""
-    from gazepipe.drawn.draw import draw
+    from gazepipe.drawn.draw import draw, writer_module
 
     block = {"layout": settings.layout, "subjects": settings.subjects, **drawn.model_dump(exclude_none=True)}
     marker = folder / DRAWN
     from gazepipe.provenance.fingerprint import digest, source_fingerprint
 
-    stamp = digest([block, source_fingerprint(("gazepipe.drawn.draw",))])
+    stamp = digest([block, source_fingerprint(("gazepipe.drawn.draw", writer_module(settings.layout)))])
     _refuse_foreign(folder)
     if folder.exists() and not (marker.exists() and marker.read_text() == stamp):
         shutil.rmtree(folder)
@@ -186,9 +186,9 @@ def _unpack(settings: FetchSettings, archives: Sequence[tuple[Path, str]], check
 
 def _look(folder: Path, settings: FetchSettings) -> None:
     """Let the layout's reader list its subjects; it raises UserError where it finds none."""
-    from gazepipe.datasets.prepare import LAYOUTS
+    from gazepipe.datasets.layouts.layout import reader
 
-    LAYOUTS[settings.layout].subjects(folder, **settings.options)
+    reader(settings.layout).subjects(folder, **settings.options)
 
 
 def _without(error: UserError, folder: Path) -> str:

@@ -1,12 +1,15 @@
 """What the readers of native layouts share: where a layout's files lie, and what they make of one subject."""
 
+import importlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
+from gazepipe.common.named import module_of
 from gazepipe.errors import UserError
 
 DEEPEST = 3
@@ -31,6 +34,16 @@ class Prepared:
     checksum: str
     place: Path
     target_scale: tuple[float, float] = (1.0, 1.0)
+
+
+def reader(layout: str) -> ModuleType:
+    """The module that reads a native layout.
+
+    It has GEOMETRY (text for the store), subjects(folder), prepare_subject(folder, subject, patch) and
+    native_image(folder, subject, frame), and subject_name(index) where the layout numbers its subjects; where it is not
+    about gaze angles, TASK and UNITS (see `store.ATTRIBUTES`).
+    """
+    return importlib.import_module(module_of(__package__, layout))
 
 
 def subject_places(folder: str | Path, pattern: re.Pattern[str], what: str) -> dict[str, Path]:

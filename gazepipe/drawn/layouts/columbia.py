@@ -17,6 +17,8 @@ from gazepipe.drawn.face.subject import Subject, build_subject, evenly
 from gazepipe.drawn.face.view import View, head_rotation
 from gazepipe.geometry import columbia_camera, columbia_gaze
 
+DEFAULTS = {"seed": 0, "scale": 0.125}
+SMALLEST_SCALE = 0.02  # faces 26 px wide in 104
 STREAM = 1  # tells this layout's random streams from MPIIFaceGaze's
 FULL_WIDTH, FULL_HEIGHT = 5184, 3456
 GLASSES_SHARE = (3, 8)  # 21 of 56

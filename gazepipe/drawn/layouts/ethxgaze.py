@@ -18,6 +18,8 @@ from gazepipe.drawn.face.subject import Subject, build_subject, evenly
 from gazepipe.drawn.face.view import View, head_rotation
 from gazepipe.geometry import VIEW_DISTANCE_MM, angles_to_vector, head_angles, look_at, vector_to_angles, xgaze_camera
 
+DEFAULTS = {"seed": 0, "images": 80, "size": 224}
+OUTER_ENTRIES = {"train"}
 STREAM = 3  # tells this layout's random streams from the others'
 GLASSES_SHARE = (1, 4)
 CAMERAS = np.radians([(0.0, 0.0), (0.0, 25.0), (0.0, -25.0), (18.0, 0.0)])  # places around the face: pitch, yaw

@@ -19,6 +19,8 @@ from gazepipe.drawn.face.style import wild
 from gazepipe.drawn.face.subject import Subject, build_subject, evenly
 from gazepipe.geometry import vector_to_angles
 
+DEFAULTS = {"seed": 0, "images": 80, "size": 640}
+OUTER_ENTRIES = {"images", "labels.csv"}
 STREAM = 4  # tells this layout's random streams from the others'
 GLASSES_SHARE = (1, 4)
 JPEG_QUALITY = 95

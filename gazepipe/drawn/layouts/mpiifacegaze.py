@@ -28,6 +28,8 @@ from gazepipe.geometry import (
     head_angles,
 )
 
+DEFAULTS = {"seed": 0, "images": 80, "size": 256}
+SUFFIX = ".mat"
 STREAM = 2  # tells this layout's random streams from Columbia's
 GLASSES_SHARE = (5, 15)
 DISTANCE_MM = (420.0, 700.0)
@@ -64,7 +66,7 @@ def draw_subject(folder: Path, index: int, block: dict) -> None:
         light, photometry = wild(rng)
         images[frame] = render(subject, sample.view, sample.target, light, photometry, rng).transpose(2, 0, 1)
         labels[frame] = label(subject, sample)
-    with atomic(folder / f"{subject_name(index)}.mat") as path, h5py.File(path, "w") as file:
+    with atomic(folder / f"{subject_name(index)}{SUFFIX}") as path, h5py.File(path, "w") as file:
         file.create_dataset("Data/data", data=images, track_times=False)
         file.create_dataset("Data/label", data=labels, track_times=False)
 

@@ -22,6 +22,8 @@ from gazepipe.drawn.face.subject import Subject, build_subject, evenly
 from gazepipe.drawn.face.view import View
 from gazepipe.geometry import EYE_HEIGHT_PX, EYE_WIDTH_PX, VIEW_DISTANCE_MM, eye_camera, look_at, unit
 
+DEFAULTS = {"seed": 0, "images": 80}
+OUTER_ENTRIES = {"Data", "Evaluation Subset"}
 STREAM = 5  # tells this layout's random streams from the others'
 GLASSES_SHARE = (5, 15)
 IMAGES_PER_DAY = 10

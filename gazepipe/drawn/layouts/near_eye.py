@@ -19,8 +19,11 @@ from gazepipe.drawn.near_eye.image import Moment, Wearer, build_wearer, draw_ima
 from gazepipe.drawn.near_eye.rig import CAMERAS, Pose, Sample, sample_geometry, seat, slipped
 from gazepipe.drawn.near_eye.scene import Room, build_room, draw_scene
 
+DEFAULTS = {"seed": 0, "images": 40, "scale": 0.5}
+SMALLEST_SCALE = 0.1  # eyes 50 px wide in 72
 STREAM = 6  # tells this layout's random streams from the others'
 ROLES = ("train", "val", "test")
+OUTER_ENTRIES = set(ROLES)
 FEWEST_SUBJECTS = len(ROLES)
 HELD_OUT = {"val": 0.12, "test": 0.18}  # share of the subjects
 COLUMNS = ("cornerxy[0]", "cornerxy[1]")
