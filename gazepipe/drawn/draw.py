@@ -14,6 +14,7 @@ import cv2
 from gazepipe.common.named import module_of
 from gazepipe.common.progress import track
 from gazepipe.drawn import layouts
+from gazepipe.drawn.drawing import Drawing
 from gazepipe.errors import UserError
 
 
@@ -28,33 +29,31 @@ def writer_module(layout: str) -> str:
 def writer(layout: str) -> ModuleType:
     """The module that draws a layout; UserError where none does.
 
-    It has DEFAULTS (of the block's keys), subject_name(index) and draw_subject(folder, index, block); where it needs
-    them, finish(folder, block), FEWEST_SUBJECTS, SMALLEST_SCALE, SUFFIX of the subjects' files, and OUTER_ENTRIES:
-    what the folder holds where its subjects lie deeper.
+    It has DEFAULTS (of the keys of `draw`), subject_name(index) and draw_subject(folder, index, drawing); where it
+    needs them, finish(folder, drawing), FEWEST_SUBJECTS, SMALLEST_SCALE, SUFFIX of the subjects' files, and
+    OUTER_ENTRIES: what the folder holds where its subjects lie deeper.
     """
     return importlib.import_module(writer_module(layout))
 
 
-def draw(block: dict, folder: Path, workers: int) -> None:
-    """Draw a data set into `folder`, each subject atomically; equal blocks give equal bytes, whatever `workers`.
+def draw(asked: dict, folder: Path, workers: int) -> None:
+    """Draw a data set into `folder`, each subject atomically; the same for whatever number of `workers`, processes.
 
-    block: {"layout": see `writer`, "subjects": int (near-eye: at least 3), "seed": int >= 0} and what else the writer
-    has DEFAULTS for: "scale", fraction of the real pictures' size; "images" per subject; "size" in px, side of the
-    normalised view or width of the camera's picture. A value of None means the default. workers: processes, at least
-    1. Raises `UserError` for an unknown key, an impossible value, or a folder that holds anything that the block would
-    not draw.
+    `asked` gives fields of `Drawing`: `layout`, `subjects` and those that the writer has DEFAULTS for, which hold where
+    one is left out or None. Raises `UserError` for an unknown key, an impossible value, or a folder that holds anything
+    that would not be drawn.
     """
-    block = _checked(block)
-    module = writer(block["layout"])
+    drawing = checked(asked)
+    module = writer(drawing.layout)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _refuse_strangers(folder, block)
-    task = partial(module.draw_subject, folder, block=block)
-    subjects = range(block["subjects"])
-    for _ in track(_run(task, subjects, workers), f"draw {block['layout']}", len(subjects), "subjects"):
+    _refuse_strangers(folder, drawing)
+    task = partial(module.draw_subject, folder, drawing=drawing)
+    subjects = range(drawing.subjects)
+    for _ in track(_run(task, subjects, workers), f"draw {drawing.layout}", len(subjects), "subjects"):
         pass
     if hasattr(module, "finish"):
-        module.finish(folder, block)
+        module.finish(folder, drawing)
 
 
 def _run(task: partial, subjects: range, workers: int) -> Iterator[None]:
@@ -66,11 +65,11 @@ def _run(task: partial, subjects: range, workers: int) -> Iterator[None]:
         yield from pool.map(task, subjects)
 
 
-def _checked(block: dict) -> dict:
-    """The block with its defaults filled in; `UserError` names a bad key."""
-    layout = block.get("layout")
+def checked(asked: dict) -> Drawing:
+    """What is asked for, with its defaults filled in; `UserError` names a bad key."""
+    layout = asked.get("layout")
     module = writer(layout)
-    given = {key: value for key, value in block.items() if key != "layout" and value is not None}
+    given = {key: value for key, value in asked.items() if key != "layout" and value is not None}
     known = {"subjects", *module.DEFAULTS}
     for key in given:
         if key not in known:
@@ -84,20 +83,20 @@ def _checked(block: dict) -> dict:
         _require(filled, "images", int, 1, 100_000)
     if "size" in filled:
         _require(filled, "size", int, 32, 2048)
-    return {"layout": layout, **filled}
+    return Drawing(layout, **filled)
 
 
-def _require(block: dict, key: str, kind: type | tuple, low: float, high: float) -> None:
-    value = block.get(key)
+def _require(filled: dict, key: str, kind: type | tuple, low: float, high: float) -> None:
+    value = filled.get(key)
     if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
         name = "a whole number" if kind is int else "a number"
         raise UserError(f"{key}: {value!r} found; take {name} from {low:g} to {high:g}")
 
 
-def _refuse_strangers(folder: Path, block: dict) -> None:
-    module = writer(block["layout"])
+def _refuse_strangers(folder: Path, drawing: Drawing) -> None:
+    module = writer(drawing.layout)
     suffix = getattr(module, "SUFFIX", "")
-    subjects = {module.subject_name(index) + suffix for index in range(block["subjects"])}
+    subjects = {module.subject_name(index) + suffix for index in range(drawing.subjects)}
     expected = getattr(module, "OUTER_ENTRIES", subjects)
     for path in sorted(folder.iterdir()):
         if path.name not in expected and not path.name.startswith("."):

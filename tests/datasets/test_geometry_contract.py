@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from gazepipe.datasets.layouts import columbia, manifest, mpiifacegaze
 from gazepipe.datasets.settings import Manifest
+from gazepipe.drawn.drawing import Drawing
 from gazepipe.drawn.face import laptop
 from gazepipe.drawn.face.render import render
 from gazepipe.drawn.face.style import lab
@@ -255,10 +256,10 @@ def test_the_same_situation_in_manifest_and_mpiifacegaze_gives_the_same_gaze_and
 
 def test_the_drawn_laptop_s_own_files_keep_the_contract(tmp_path):
     """Its writer's rows in all three forms of gaze, against the analytic label."""
-    block = {"seed": 2, "subjects": 1, "images": 5, "size": 320}
-    manifest_drawer.draw_subject(tmp_path, 0, block)
-    manifest_drawer.finish(tmp_path, block)
-    subject = manifest_drawer._subject(0, block)
+    drawing = Drawing("manifest", seed=2, subjects=1, images=5, size=320)
+    manifest_drawer.draw_subject(tmp_path, 0, drawing)
+    manifest_drawer.finish(tmp_path, drawing)
+    subject = manifest_drawer._subject(0, drawing)
     exact = []
     for frame in range(5):
         rng = np.random.default_rng([2, manifest_drawer.STREAM, 0, 1 + frame])

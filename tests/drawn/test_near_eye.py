@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from gazepipe.drawn.draw import draw
+from gazepipe.drawn.draw import checked, draw
 from gazepipe.drawn.layouts import near_eye
 from gazepipe.drawn.near_eye.image import Moment, build_wearer, draw_image
 from gazepipe.drawn.near_eye.lids import Lashes, edge, place_lids
@@ -202,7 +202,7 @@ def test_cameras_are_mirrored_and_look_at_their_eyes(wearer):
 
 def test_the_drawn_files_hold_the_label_and_show_the_card_there(tmp_path):
     draw(SMALL, tmp_path, workers=1)
-    session = near_eye.open_session(SMALL, 1)
+    session = near_eye.open_session(checked(SMALL), 1)
     with (tmp_path / "val" / "2" / "IMG1" / "Learn.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == SMALL["images"]

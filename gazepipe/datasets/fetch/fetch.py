@@ -44,11 +44,11 @@ def _draw(settings: FetchSettings, drawn: Drawn, folder: Path, workers: int) -> 
     """Draw into `folder`, which is emptied first where it was drawn under other settings or by another renderer."""
     from gazepipe.drawn.draw import draw, writer_module
 
-    block = {"layout": settings.layout, "subjects": settings.subjects, **drawn.model_dump(exclude_none=True)}
+    asked = {"layout": settings.layout, "subjects": settings.subjects, **drawn.model_dump(exclude_none=True)}
     marker = folder / DRAWN
     from gazepipe.provenance.fingerprint import digest, source_fingerprint
 
-    stamp = digest([block, source_fingerprint(("gazepipe.drawn.draw", writer_module(settings.layout)))])
+    stamp = digest([asked, source_fingerprint(("gazepipe.drawn.draw", writer_module(settings.layout)))])
     _refuse_foreign(folder)
     if folder.exists() and not (marker.exists() and marker.read_text() == stamp):
         shutil.rmtree(folder)
@@ -57,7 +57,7 @@ def _draw(settings: FetchSettings, drawn: Drawn, folder: Path, workers: int) -> 
     # Of subjects half drawn when a process was killed: they must not be counted.
     for leftover in list(folder.rglob(f"{PARTIAL}*")):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    draw(block, folder, workers)
+    draw(asked, folder, workers)
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from gazepipe.common.files import atomic
+from gazepipe.drawn.drawing import Drawing
 from gazepipe.drawn.face.render import render
 from gazepipe.drawn.face.style import lab
 from gazepipe.drawn.face.subject import Subject, build_subject, evenly
@@ -50,11 +51,11 @@ def frame_name(subject: str, pose: int, vertical: int, horizontal: int) -> str:
     return f"{subject}_2m_{pose}P_{vertical}V_{horizontal}H.jpg"
 
 
-def draw_subject(folder: Path, index: int, block: dict) -> None:
-    """Write `<folder>/NNNN/` with its 105 pictures; equal blocks give equal bytes."""
-    seed, name = block["seed"], subject_name(index)
+def draw_subject(folder: Path, index: int, drawing: Drawing) -> None:
+    """Write `<folder>/NNNN/` with its 105 pictures; equal drawings give equal bytes."""
+    seed, name = drawing.seed, subject_name(index)
     subject = build_subject(np.random.default_rng([seed, STREAM, index]), has_glasses(index))
-    size = (round(FULL_WIDTH * block["scale"]), round(FULL_HEIGHT * block["scale"]))
+    size = (round(FULL_WIDTH * drawing.scale), round(FULL_HEIGHT * drawing.scale))
     conditions = [(p, v, h) for p in POSES for v in VERTICAL for h in HORIZONTAL]
     with atomic(folder / name) as partial:
         partial.mkdir()

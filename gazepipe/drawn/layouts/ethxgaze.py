@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from gazepipe.common.files import atomic
+from gazepipe.drawn.drawing import Drawing
 from gazepipe.drawn.face.render import render
 from gazepipe.drawn.face.style import lab
 from gazepipe.drawn.face.subject import Subject, build_subject, evenly
@@ -44,10 +45,10 @@ def has_glasses(index: int) -> bool:
     return evenly(index, *GLASSES_SHARE)
 
 
-def draw_subject(folder: Path, index: int, block: dict) -> None:
-    """Write `<folder>/train/subjectNNNN.h5` with `block["images"]` faces of `block["size"]` px; equal blocks, equal
+def draw_subject(folder: Path, index: int, drawing: Drawing) -> None:
+    """Write `<folder>/train/subjectNNNN.h5` with `drawing.images` faces of `drawing.size` px; equal drawings, equal
     bytes."""
-    seed, count, size = block["seed"], block["images"], block["size"]
+    seed, count, size = drawing.seed, drawing.images, drawing.size
     subject = build_subject(np.random.default_rng([seed, STREAM, index]), has_glasses(index))
     images = np.empty((count, size, size, 3), np.uint8)
     angles = np.empty((2, count, 2), np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from gazepipe.common.files import atomic, write_text
+from gazepipe.drawn.drawing import Drawing
 from gazepipe.drawn.face.laptop import camera, sample_geometry
 from gazepipe.drawn.face.render import render
 from gazepipe.drawn.face.style import wild
@@ -39,30 +40,30 @@ def subject_name(index: int) -> str:
     return f"s{index:02d}"
 
 
-def draw_subject(folder: Path, index: int, block: dict) -> None:
-    """Write `<folder>/images/sNN/` with `block["images"]` pictures, `block["size"]` px wide; the bytes repeat."""
-    subject, name = _subject(index, block), subject_name(index)
+def draw_subject(folder: Path, index: int, drawing: Drawing) -> None:
+    """Write `<folder>/images/sNN/` with `drawing.images` pictures, `drawing.size` px wide; the bytes repeat."""
+    subject, name = _subject(index, drawing), subject_name(index)
     with atomic(folder / "images" / name) as partial:
         partial.mkdir()
-        for frame in range(block["images"]):
-            rng = np.random.default_rng([block["seed"], STREAM, index, 1 + frame])
-            sample = sample_geometry(subject, rng, block["size"])
+        for frame in range(drawing.images):
+            rng = np.random.default_rng([drawing.seed, STREAM, index, 1 + frame])
+            sample = sample_geometry(subject, rng, drawing.size)
             light, photometry = wild(rng)
             picture = render(subject, sample.view, sample.target, light, photometry, rng)
             _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
             (partial / f"{frame:03d}.jpg").write_bytes(encoded.tobytes())
 
 
-def finish(folder: Path, block: dict) -> None:
+def finish(folder: Path, drawing: Drawing) -> None:
     """Write `<folder>/labels.csv`, once all subjects are drawn."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, *HEAD_COLUMNS])
-    for index in range(block["subjects"]):
-        subject, name = _subject(index, block), subject_name(index)
-        for frame in range(block["images"]):
-            rng = np.random.default_rng([block["seed"], STREAM, index, 1 + frame])
-            sample = sample_geometry(subject, rng, block["size"])
+    for index in range(drawing.subjects):
+        subject, name = _subject(index, drawing), subject_name(index)
+        for frame in range(drawing.images):
+            rng = np.random.default_rng([drawing.seed, STREAM, index, 1 + frame])
+            sample = sample_geometry(subject, rng, drawing.size)
             centre = sample.view.to_camera(subject.face_centre)
             angles = vector_to_angles(sample.target - centre)
             vector = Rotation.from_matrix(sample.view.rotation).as_rotvec()
@@ -71,5 +72,5 @@ def finish(folder: Path, block: dict) -> None:
     write_text(folder / "labels.csv", text.getvalue())
 
 
-def _subject(index: int, block: dict) -> Subject:
-    return build_subject(np.random.default_rng([block["seed"], STREAM, index]), evenly(index, *GLASSES_SHARE))
+def _subject(index: int, drawing: Drawing) -> Subject:
+    return build_subject(np.random.default_rng([drawing.seed, STREAM, index]), evenly(index, *GLASSES_SHARE))

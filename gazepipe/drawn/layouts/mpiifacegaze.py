@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from gazepipe.common.files import atomic
+from gazepipe.drawn.drawing import Drawing
 from gazepipe.drawn.face.render import render
 from gazepipe.drawn.face.style import wild
 from gazepipe.drawn.face.subject import Subject, build_subject, evenly
@@ -54,9 +55,9 @@ def has_glasses(index: int) -> bool:
     return evenly(index, *GLASSES_SHARE)
 
 
-def draw_subject(folder: Path, index: int, block: dict) -> None:
-    """Write `<folder>/pNN.mat` with `block["images"]` views of `block["size"]` px; equal blocks give equal bytes."""
-    seed, count, size = block["seed"], block["images"], block["size"]
+def draw_subject(folder: Path, index: int, drawing: Drawing) -> None:
+    """Write `<folder>/pNN.mat` with `drawing.images` views of `drawing.size` px; equal drawings give equal bytes."""
+    seed, count, size = drawing.seed, drawing.images, drawing.size
     subject = build_subject(np.random.default_rng([seed, STREAM, index]), has_glasses(index))
     images = np.empty((count, 3, size, size), np.uint8)
     labels = np.empty((count, 16), np.float32)

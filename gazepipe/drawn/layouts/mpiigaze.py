@@ -15,6 +15,7 @@ from scipy.io import savemat
 from scipy.spatial.transform import Rotation
 
 from gazepipe.common.files import atomic, write_text
+from gazepipe.drawn.drawing import Drawing
 from gazepipe.drawn.face import laptop
 from gazepipe.drawn.face.render import render
 from gazepipe.drawn.face.style import wild
@@ -49,15 +50,15 @@ def subject_name(index: int) -> str:
     return f"p{index:02d}"
 
 
-def draw_subject(folder: Path, index: int, block: dict) -> None:
-    """Write a subject's days, `block["images"]` pictures in all, and its evaluation list; equal blocks, equal bytes."""
-    seed, name = block["seed"], subject_name(index)
+def draw_subject(folder: Path, index: int, drawing: Drawing) -> None:
+    """Write a subject's days, `drawing.images` pictures in all, and its evaluation list; the bytes repeat."""
+    seed, name = drawing.seed, subject_name(index)
     subject = build_subject(np.random.default_rng([seed, STREAM, index]), evenly(index, *GLASSES_SHARE))
     lines = []
     with atomic(folder / "Data" / "Normalized" / name) as partial:
         partial.mkdir()
-        for first in range(0, block["images"], IMAGES_PER_DAY):
-            pictures = range(first, min(first + IMAGES_PER_DAY, block["images"]))
+        for first in range(0, drawing.images, IMAGES_PER_DAY):
+            pictures = range(first, min(first + IMAGES_PER_DAY, drawing.images))
             day = f"day{1 + first // IMAGES_PER_DAY:02d}"
             files = [f"{picture - first + 1:04d}.jpg" for picture in pictures]
             eyes = [_draw_eyes(subject, np.random.default_rng([seed, STREAM, index, 1 + p])) for p in pictures]

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from gazepipe.common.files import atomic
+from gazepipe.drawn.drawing import Drawing
 from gazepipe.drawn.near_eye.image import Moment, Wearer, build_wearer, draw_image
 from gazepipe.drawn.near_eye.rig import CAMERAS, Pose, Sample, sample_geometry, seat, slipped
 from gazepipe.drawn.near_eye.scene import Room, build_room, draw_scene
@@ -59,17 +60,17 @@ def role(index: int, count: int) -> str:
     return ROLES[(index >= count - test - val) + (index >= count - test)]
 
 
-def draw_subject(folder: Path, index: int, block: dict) -> None:
-    """Write a subject's recording of `block["images"]` rows; `block["scale"]`: fraction of 720 x 576 px.
+def draw_subject(folder: Path, index: int, drawing: Drawing) -> None:
+    """Write a subject's recording of `drawing.images` rows; `drawing.scale`: fraction of 720 x 576 px.
 
-    Equal blocks give equal bytes.
+    Equal drawings give equal bytes.
     """
-    session = open_session(block, index)
+    session = open_session(drawing, index)
     points = []
-    with atomic(folder / role(index, block["subjects"]) / subject_name(index)) as partial:
+    with atomic(folder / role(index, drawing.subjects) / subject_name(index)) as partial:
         recording = partial / "IMG1"
         recording.mkdir(parents=True)
-        for row in range(1, block["images"] + 1):
+        for row in range(1, drawing.images + 1):
             sample, moment, rng = session_row(session, row)
             for camera in CAMERAS:
                 image = draw_image(session.wearer, sample, camera, moment, rng)
@@ -80,12 +81,12 @@ def draw_subject(folder: Path, index: int, block: dict) -> None:
         (recording / "Learn.csv").write_text(_table(points), encoding="utf-8")
 
 
-def open_session(block: dict, index: int) -> Session:
+def open_session(drawing: Drawing, index: int) -> Session:
     """What stays the same throughout the recording of subject `index`."""
-    seed = (block["seed"], STREAM, index)
+    seed = (drawing.seed, STREAM, index)
     rng = np.random.default_rng(seed)
     wearer = build_wearer(rng)
-    return Session(seed, block["scale"], wearer, build_room(rng), seat(wearer.subject, rng), _usual(rng))
+    return Session(seed, drawing.scale, wearer, build_room(rng), seat(wearer.subject, rng), _usual(rng))
 
 
 def session_row(session: Session, row: int) -> tuple[Sample, Moment, np.random.Generator]:
