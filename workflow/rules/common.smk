@@ -163,7 +163,7 @@ def params(stage):
 def command(stage):
     """The command of a stage's jobs: `gazepipe <stage>` with settings, inputs and outputs by name."""
     if STAGES[stage].whole_folder:
-        results = "--folder $(dirname {output[0]})"
+        results = f"--folder $(dirname {{output.{next(iter(PLAN.patterns(stage)))}}})"
     else:
         results = " ".join(f"--{name.replace('_', '-')} {{output.{name}}}" for name in PLAN.patterns(stage))
     return (
