@@ -6,8 +6,10 @@ import pytest
 
 from gazepipe.config import load as config
 from gazepipe.dag import runs, tables
+from gazepipe.dag.overview import overview
 from gazepipe.dag.plan import Plan
 from gazepipe.dag.stage import Job, made
+from gazepipe.dag.stages import STAGES
 from gazepipe.dag.times import settle_times
 
 
@@ -190,3 +192,12 @@ def test_the_table_of_pruned_networks_is_of_those_that_predict_angles(raw, model
         raw["models"][name]["methods"] = ["base", "half"] if name == model else ["base"]
     outputs = Plan(config.load(raw)).outputs(Job.of("tables"))
     assert ("results/tables/compression.csv" in outputs.values()) == there
+
+
+def test_the_overview_tells_what_each_stage_reads_and_writes(raw):
+    text = overview(Plan(config.load(raw)))
+    paragraphs = dict(each.split(": ", 1) for each in text.split("\n\n"))
+    assert list(paragraphs) == list(STAGES)
+    assert "  reads   teacher: train.weights\n" in paragraphs["train"]
+    assert "  reads   width: explain.width\n" in paragraphs["train"]
+    assert "  writes  split: results/splits/{dataset}.csv" in paragraphs["split"]
