@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gazepipe.common.settings import Settings
 from gazepipe.config import select
 from gazepipe.dag import runs
 from gazepipe.dag.stage import Job
@@ -29,6 +30,10 @@ DOWNLOADS = "data/downloads"
 """Archives as they were loaded, of all runs."""
 FIRST_SEEN = "data-checksums.json"
 """Checksums of archives whose publisher gives none, as first seen; to be committed."""
+
+
+def nothing(plan: Plan, **wildcards: str) -> Settings:
+    return Settings()
 
 
 def fetch(plan: Plan, dataset: str) -> FetchSettings:

@@ -65,7 +65,7 @@ class Stage:
 
     Functions that need the configuration are named, "module:function", so that the declarations import nothing.
 
-    - `run`: the job's function; `settings(plan, **wildcards)`: its settings.
+    - `run`: the job's function; `settings(plan, **wildcards)`: its settings; none where they are left out.
     - `outputs`: name -> pattern, whose places are the wildcards, `{results}` (the folder of the run's results) and
       `{raw}` (of its raw data); or a function of the plan that gives them.
     - `inputs(plan, **wildcards)`: what a job reads, by name. Those named in `besides` are not handed to the function:
@@ -80,9 +80,9 @@ class Stage:
     """
 
     run: str
-    settings: str
     wildcards: tuple[str, ...]
     outputs: Mapping[str, str] | str
+    settings: str = "gazepipe.dag.settings:nothing"
     inputs: str = ""
     besides: tuple[str, ...] = ()
     modules: str = ""
@@ -93,6 +93,11 @@ class Stage:
     whole_folder: bool = False
     resumes: bool = False
     stays: bool = False
+
+    def __post_init__(self) -> None:
+        taken = [name for name in self.outputs if hasattr(list, name)] if isinstance(self.outputs, Mapping) else []
+        if taken:
+            raise ValueError(f"{self.run}: an output may not be called {taken[0]}, as Snakemake's lists have a method")
 
 
 def places(run: str) -> dict[str, str]:

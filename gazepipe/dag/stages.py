@@ -224,7 +224,7 @@ STAGES = {
         besides=TABLES_READ,
         outputs="gazepipe.dag.tables:outputs",
         modules="gazepipe.dag.tables:modules",
-        source=("gazepipe.report.tables", "gazepipe.provenance.checksums"),
+        source=("gazepipe.report.tables", "gazepipe.report.settings", "gazepipe.provenance.checksums"),
         whole_folder=True,
     ),
 }

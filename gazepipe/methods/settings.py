@@ -3,7 +3,7 @@
 What a kind can do is said in `gazepipe.training.method.Kind`; the class that does it lies in a module of its own.
 """
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -179,3 +179,8 @@ class TrainSettings(Settings):
     """The fold whose training subjects it learns from."""
     seed: Seed
     """Where every random number comes from."""
+
+    def deciding(self) -> dict[str, Any]:
+        """Without the kinds that the method has not: a new kind reruns no run that does not use it."""
+        kinds = {name: kind.deciding() for name, kind in self.kinds.chosen.items()}
+        return {**super().deciding(), "kinds": kinds}

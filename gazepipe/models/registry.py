@@ -13,18 +13,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gazepipe.errors import UserError
+from gazepipe.models.settings import NETWORKS
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-MODULES = {
-    "itracker4": "gazepipe.models.itracker:itracker4",
-    "mobile_gaze": "gazepipe.models.mobile:mobile_gaze",
-    "resnet10_wide": "gazepipe.models.resnet:resnet10_wide",
-    "resnet18": "gazepipe.models.resnet:resnet18",
-    "simvit": "gazepipe.models.simvit:simvit",
-}
 SPEC_KEYS = {"arch", "width", "input", "options", "channels"}
 
 
@@ -43,7 +37,7 @@ def build(spec: dict) -> nn.Module:
     constructor = _constructor(arch)
     _check_options(arch, constructor, spec["options"])
     network = constructor(width=width, input_shape=shape, **spec["options"])
-    if arch not in MODULES:
+    if arch not in NETWORKS:
         _check_users_network(arch, network, shape)
     network.input_shape = shape
     if "channels" in spec:
@@ -61,7 +55,7 @@ def checked_spec(spec: dict) -> dict:
         raise UserError(f"model: keys unknown {unknown}, missing {missing}; a model has {sorted(SPEC_KEYS)}")
     arch, width, shape = spec["arch"], spec.get("width", 1.0), spec["input"]
     if not isinstance(arch, str):
-        raise UserError(f"model: arch is {arch!r}; use one of {sorted(MODULES)} or 'module:function'")
+        raise UserError(f"model: arch is {arch!r}; use one of {sorted(NETWORKS)} or 'module:function'")
     if not isinstance(width, (int, float)) or not 0 < width <= 8:
         raise UserError(f"model {arch}: width is {width!r}; use a number above 0 and up to 8")
     whole = isinstance(shape, (list, tuple)) and all(isinstance(size, int) and size > 0 for size in shape)
@@ -128,12 +122,12 @@ def _check_options(arch: str, constructor: Callable[..., object], options: dict)
 
 
 def _target(arch: str) -> str:
-    if arch in MODULES:
-        return MODULES[arch]
+    if arch in NETWORKS:
+        return NETWORKS[arch]
     module, colon, function = arch.partition(":")
     if colon and module and function:
         return arch
-    near = difflib.get_close_matches(arch, MODULES, 1, 0)[0]
+    near = difflib.get_close_matches(arch, NETWORKS, 1, 0)[0]
     raise UserError(f"model {arch!r}: unknown; did you mean {near!r}? Your own network is named 'module:function'")
 
 

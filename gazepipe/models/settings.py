@@ -1,4 +1,4 @@
-"""What names a network."""
+"""What names a network, and the networks that there are."""
 
 from typing import Any
 
@@ -17,3 +17,14 @@ class Spec(TypedDict, total=False):
     input: list[int]
     options: dict[str, Any]
     channels: dict[str, list[int]]
+
+
+NETWORKS = {
+    "itracker4": "gazepipe.models.itracker:itracker4",
+    "mobile_gaze": "gazepipe.models.mobile:mobile_gaze",
+    "resnet10_wide": "gazepipe.models.resnet:resnet10_wide",
+    "resnet18": "gazepipe.models.resnet:resnet18",
+    "simvit": "gazepipe.models.simvit:simvit",
+}
+"""Each network by its name: "module:function". It is imported when it is built, so a change in one leaves the runs of
+others alone."""

@@ -11,7 +11,8 @@ from torch import nn
 
 from gazepipe.common.files import atomic
 from gazepipe.errors import UserError
-from gazepipe.models.registry import MODULES, build, checked_spec
+from gazepipe.models.registry import build, checked_spec
+from gazepipe.models.settings import NETWORKS
 
 HEADER = "gazepipe"
 
@@ -44,7 +45,7 @@ def load_weights(path: str | Path, expect_spec: dict | None = None) -> tuple[nn.
             f"{path}: holds the model {_name(spec)}, expected {_name(checked_spec(expect_spec))}; "
             "name the right file, or delete this one and train again"
         )
-    if expect_spec is None and spec["arch"] not in MODULES:
+    if expect_spec is None and spec["arch"] not in NETWORKS:
         raise UserError(f"{path}: needs the network {spec['arch']!r}; load it with the spec that names it")
     with torch.random.fork_rng(devices=[]):
         model = build(spec)

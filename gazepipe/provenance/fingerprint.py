@@ -10,6 +10,8 @@ from pathlib import Path
 from gazepipe.errors import UserError
 
 PACKAGE = "gazepipe"
+SETTINGS = ".settings"
+"""Modules of settings: what they declare reaches a job by value, and its key digests the values."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -22,8 +24,8 @@ def digest(value: object) -> str:
 def source_fingerprint(modules: tuple[str, ...]) -> str:
     """Hash of the syntax trees of `modules` and of every gazepipe module that they import, transitively.
 
-    Comments, docstrings (those under fields and constants, too) and layout do not count. A module outside gazepipe (a
-    user's own network) counts by itself.
+    Comments, docstrings (those under fields and constants, too), layout and the `settings` modules of rooms do not
+    count. A module outside gazepipe (a user's own network) counts by itself.
     """
     return digest(source_modules(modules))
 
@@ -95,7 +97,7 @@ def _closure(modules: tuple[str, ...]) -> set[str]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting.extend(_imports(name))
+            waiting.extend(each for each in _imports(name) if not each.endswith(SETTINGS))
     return found
 
 

@@ -1,5 +1,8 @@
 import copy
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,3 +204,31 @@ def test_the_overview_tells_what_each_stage_reads_and_writes(raw):
     assert "  reads   teacher: train.weights\n" in paragraphs["train"]
     assert "  reads   width: explain.width\n" in paragraphs["train"]
     assert "  writes  split: results/splits/{dataset}.csv" in paragraphs["split"]
+
+
+def test_a_new_network_or_kind_of_method_reruns_nothing(raw, tmp_path, repository):
+    """In a copy of the package: keys before and after, each from a process of its own."""
+    for name in ("gazepipe", "config.yaml"):
+        copied = shutil.copytree if (repository / name).is_dir() else shutil.copy
+        copied(repository / name, tmp_path / name)
+    code = (
+        "from gazepipe.config.load import load_files; from gazepipe.dag.plan import Plan;"
+        "from gazepipe.dag.stage import Job; plan = Plan(load_files([]));"
+        "run = dict(dataset='columbia-drawn', model='resnet18', method='kd_prune', fold='1', seed='0');"
+        "print(plan.key(Job.of('train', **run)), plan.key(Job.of('tables')))"
+    )
+
+    def keys_now() -> str:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        return subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, env=environment, text=True)
+
+    before = keys_now()
+    networks, kinds = (tmp_path / f"gazepipe/{room}/settings.py" for room in ("models", "methods"))
+    networks.write_text(networks.read_text().replace("NETWORKS = {", 'NETWORKS = {"tiny": "a.b:c",'))
+    field = "    kd: KD | None = None\n"
+    assert field in kinds.read_text()
+    kinds.write_text(kinds.read_text().replace(field, "    another: Rebirth | None = None\n" + field))
+    assert keys_now() == before
+    rebirth = tmp_path / "gazepipe/methods/rebirth.py"
+    rebirth.write_text(rebirth.read_text() + "\nANOTHER = 1\n")
+    assert keys_now() != before

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from gazepipe.errors import UserError
-from gazepipe.models.registry import MODULES, build, forward_features, model_module, stage_channels, stage_shapes
+from gazepipe.models.registry import build, forward_features, model_module, stage_channels, stage_shapes
+from gazepipe.models.settings import NETWORKS
 from gazepipe.models.simvit import CentralSelfAttention
 from gazepipe.models.weights import load_weights, read_metadata, save_weights
 from gazepipe.profiling.cost import count
@@ -205,7 +206,7 @@ def test_each_architecture_names_its_own_module():
 
 
 def test_every_registered_network_can_be_imported():
-    for arch, target in MODULES.items():
+    for arch, target in NETWORKS.items():
         module, _, function = target.partition(":")
         assert model_module(arch) == module
         assert callable(getattr(importlib.import_module(module), function))
