@@ -79,8 +79,8 @@ def compression_section(results: Results, frame: pd.DataFrame) -> list[str]:
         "## Structural pruning",
         "Each pruned network against the one that it was cut from, and against networks of its very shape that were"
         " trained from nothing. Errors on the data set's own test subjects; differences in percent of the other's"
-        " error. Size at this run's own patch, of the first fold and seed. A pruned network's epochs come after those of the"
-        " full one.",
+        " error. Size at this run's own patch, of the first fold and seed. A pruned network's epochs come after"
+        " those of the full one.",
         legend(frame, PERCENT, results.settings.statistics),
         table(pd.DataFrame(rows).assign(**cells)),
         *notes.paragraphs(),
