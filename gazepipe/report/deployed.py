@@ -151,8 +151,8 @@ def deployed_comparisons_section(results: Results, frame: pd.DataFrame) -> list[
     return [
         "### What it costs to deploy",
         "Changes of the error in percent: of *int8 alone* against the same network in eager PyTorch, and *in all*"
-        " against the first network in eager PyTorch. For int8 alone each run is compared with itself, subject by subject:"
-        " the chance of its training is in both errors and cancels.",
+        " against the first network in eager PyTorch. For int8 alone each run is compared with itself, subject by"
+        " subject: the chance of its training is in both errors and cancels.",
         legend(frame, PERCENT, results.settings.statistics),
         table(pd.DataFrame({**names, **comparison_cells(frame, PERCENT, notes)})),
         *notes.paragraphs(),

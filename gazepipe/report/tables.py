@@ -37,7 +37,7 @@ def tables(settings: TablesSettings, folder: Path, elsewhere: bool = False) -> N
 
 def _digits(value: float) -> str:
     """Four decimals; three digits of a small number, so that no p-value is written as 0."""
-    return f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.3g}"
+    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.3g}"
 
 
 def _function(name: str) -> Callable[..., Any]:

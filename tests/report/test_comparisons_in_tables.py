@@ -20,7 +20,7 @@ SUBJECTS = [f"s{number}" for number in range(6)]
 
 
 def error_of(method: str, seed: int, subject: str) -> float:
-    """Degrees: the offset of the method, 0.3 more for each subject, and a chance of the run and of each subject in it."""
+    """Degrees: the offset of the method, 0.3 more for each subject, and chance of the run and of its subjects."""
     by_run = np.random.default_rng([list(OFFSET_DEG).index(method), seed])
     chance = by_run.normal(0, 0.1) + by_run.normal(0, 0.1, len(SUBJECTS))[SUBJECTS.index(subject)]
     return OFFSET_DEG[method] + 0.3 * SUBJECTS.index(subject) + (0 if method == "none" else chance)
