@@ -10,7 +10,7 @@ from gazepipe.evaluation import inference
 from gazepipe.evaluation.comparisons import Network, shared
 from gazepipe.evaluation.results import MEAN
 
-SINGLE = "One seed: these intervals hold for these trainings only, not for the methods."
+SINGLE = "One seed: the intervals are over subjects only, and hold for these trainings, not for the methods."
 BOLD = "Bold: the best of a column, and those not significantly different from it (p ≥ 0.05, corrected after Holm)."
 INTERVAL = "[95 % interval over subjects and trainings]"
 
