@@ -10,10 +10,34 @@ TEXT_COLUMNS = {
     "Trained on",
     "Tested on",
     "Against",
+    "Change",
+    "Finding",
     "Run",
     "Effective dimension by",
     "Importance by",
 }
+
+
+MISSING = "—"
+"""A cell without a number."""
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class Notes:
+    """Footnotes of a table; cells that say the same share one."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, str] = {}
+
+    def mark(self, *texts: str) -> str:
+        """What to write behind a cell: a raised number for each text that is not empty."""
+        numbers = [self._numbers.setdefault(text, str(len(self._numbers) + 1)) for text in texts if text]
+        return "".join(f" {number.translate(RAISED)}" for number in numbers)
+
+    def paragraphs(self) -> list[str]:
+        """What to write below the table, as one paragraph; none without footnotes."""
+        lines = [f"- {number.translate(RAISED)} {text}" for text, number in self._numbers.items()]
+        return ["\n".join(lines)] if lines else []
 
 
 def label(model: str, method: str) -> str:
@@ -22,21 +46,21 @@ def label(model: str, method: str) -> str:
 
 
 def table(frame: pd.DataFrame) -> str:
-    """Markdown with numbers to the right; cells are text already, so that 14.80 keeps its zero."""
-    cells = frame.map(lambda value: f"{value:.2f}" if isinstance(value, float) else str(value))
+    """Markdown with numbers to the right; cells are text already, so that 14.80 keeps its zero. NaN is a dash."""
+    cells = frame.map(_cell)
     align = ["left" if column in TEXT_COLUMNS else "right" for column in frame]
     return tabulate(cells, headers="keys", tablefmt="github", showindex=False, disable_numparse=True, colalign=align)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return MISSING if pd.isna(value) else f"{value:.2f}"
+    return str(value)
 
 
 def interval_text(low: float, high: float, form: str) -> str:
     """[low, high]; nothing with a single subject, which has no interval."""
     return "" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]"
-
-
-def percent_text(row: pd.Series, prefix: str = "") -> str:
-    """+1.2 [-0.3, +2.8]: a row's change_percent with low_percent and high_percent, whose names have the prefix."""
-    change, low, high = (row[f"{prefix}{name}_percent"] for name in ("change", "low", "high"))
-    return f"{change:+.1f}{interval_text(low, high, '+.1f')}"
 
 
 def count(value: float) -> str:
@@ -52,7 +76,8 @@ def row_name(model: str, method: str) -> str:
     return "*predict the mean*" if model == "mean" else label(model, method)
 
 
-def error_text(error: float, spread: float, low: float, high: float) -> str:
+def error_text(error: float, spread: float, low: float, high: float, bold: bool = False) -> str:
     """4.20 ± 0.31 [3.90, 4.51]: an error, its spread (left out where it is NaN) and its interval."""
+    number = f"**{error:.2f}**" if bold else f"{error:.2f}"
     between = "" if pd.isna(spread) else f" ± {spread:.2f}"
-    return f"{error:.2f}{between}{interval_text(low, high, '.2f')}"
+    return f"{number}{between}{interval_text(low, high, '.2f')}"

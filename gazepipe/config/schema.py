@@ -156,7 +156,7 @@ class Config(Settings):
     profiling: Profiling = Profiling()
     """How networks are timed."""
     statistics: Statistics = Statistics()
-    """Confidence intervals."""
+    """How methods are compared."""
     explain: Explain = Explain()
     """What is read from near-eye networks."""
     deploy: Deploy = Deploy()

@@ -143,7 +143,6 @@ def export_errors(plan: Plan, dataset: str, model: str, method: str, fold: str, 
         seed=trained.seed,
         device=trained.device,
         threads=trained.training.threads,
-        statistics=plan.config.statistics,
         about=About(
             dataset=dataset,
             model=model,

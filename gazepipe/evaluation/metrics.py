@@ -10,6 +10,7 @@ from tabulate import SEPARATING_LINE, tabulate
 
 from gazepipe.common.units import ERROR_UNIT, errors
 from gazepipe.errors import UserError
+from gazepipe.evaluation.inference import mean_interval
 
 TRUE = {"rad": ["pitch", "yaw"], "px": ["x", "y"]}
 PREDICTED = {units: [f"{name}_pred" for name in names] for units, names in TRUE.items()}
@@ -21,7 +22,8 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     y_pred (pixels), any others; `units_of` tells which.
 
     Raises UserError, naming file, line (the header is line 1) and column, for a file that is missing, empty
-    or no CSV, a missing column, and a value that is no number, not finite or an angle beyond +-pi.
+    or no CSV, a missing column, a value that is no number, not finite or an angle beyond +-pi,
+    and, where there is a column sample, two rows of one subject's sample.
     """
     try:
         with warnings.catch_warnings():
@@ -41,6 +43,11 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     nameless = frame["subject"].fillna("").str.strip() == ""
     if nameless.any():
         raise UserError(f"{path}: line {_line(nameless)}: subject is empty; name the subject of every row")
+    if "sample" in frame.columns:
+        twice = frame.duplicated(["sample", "subject"])
+        if twice.any():
+            named = frame["sample"][twice].iloc[0]
+            raise UserError(f"{path}: line {_line(twice)}: sample {named} is predicted twice; keep one row of each")
     for column in numbers:
         frame[column] = _numbers(path, column, frame[column], limit=np.pi if units == "rad" else np.inf)
     return frame
@@ -73,14 +80,26 @@ def mean_error(frame: pd.DataFrame) -> float:
 
 
 def format_errors(path: str | Path) -> str:
-    """A table of the errors in a prediction CSV: each subject's samples and mean error, then the mean."""
+    """A table of the errors in a prediction CSV: each subject's samples and mean error, then the mean, and below it the
+    95 % t interval of the mean over subjects.
+    """
     frame = read_predictions(path)
     found = per_subject_errors(frame)
     samples = frame["subject"].value_counts()
     rows = [(str(subject), str(samples[subject]), f"{error:.4f}") for subject, error in found.items()]
     rows += [SEPARATING_LINE, ("mean", str(len(frame)), f"{found.mean():.4f}")]
     align = ("left", "right", "right")
-    return tabulate(rows, ("subject", "samples", found.name), "simple", disable_numparse=True, colalign=align)
+    text = tabulate(rows, ("subject", "samples", found.name), "simple", disable_numparse=True, colalign=align)
+    return f"{text}\n\n{_interval_text(found)}"
+
+
+def _interval_text(found: pd.Series) -> str:
+    rows = pd.DataFrame({"seed": 0, "subject": found.index, "error": found.to_numpy()})
+    interval = mean_interval(rows)
+    if np.isnan(interval.low):
+        return f"no interval of the mean: {interval.reason}"
+    between = f"{interval.low:.4f} to {interval.high:.4f}"
+    return f"95 % interval of the mean over {interval.n_subjects} subjects: {between}; for these predictions only"
 
 
 def _numbers(path: str | Path, column: str, texts: pd.Series, limit: float) -> pd.Series:

@@ -1,20 +1,21 @@
-"""The typed block of the statistics over subjects."""
+"""The typed block of comparisons, and the settings of the stages that predict."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gazepipe.common.settings import Count, Seed, Settings
+from gazepipe.common.settings import Count, Positive, Settings
 from gazepipe.models.settings import Spec
 
 
 class Statistics(Settings):
-    """Confidence intervals: a bootstrap over subjects."""
+    """How methods are compared. Two are equivalent where their difference is shown to lie within the margin."""
 
-    resamples: Annotated[int, Field(ge=1000)] = 10_000
-    """Resamples of the subjects."""
-    seed: Seed = 0
-    """Seed of the resamples."""
+    margin: Positive = 0.5
+    """Largest difference of mean errors that does not matter, in degrees: of tables in degrees."""
+    margin_percent: Positive = 10.0
+    """The same in percent of the other network's mean error: of tables in percent (near-eye, pruned and exported
+    networks), and so of errors in pixels."""
 
 
 # ---- the stages

@@ -79,11 +79,20 @@ def _error(content: dict) -> str:
     subjects = content["error"][0]["n_subjects"]
     text = (
         f"Mean over {subjects} test subjects, none of them in the training set, of each one's mean error; each row "
-        "computed through the file that is in this folder. Intervals are bootstrapped over subjects"
-        f"{'; of one subject there is none' if subjects < 2 else ''}. The largest difference is that of any one test "
-        f"sample from PyTorch's prediction, in {unit}."
+        f"computed through the file that is in this folder. {_intervals(subjects)} The largest difference is that of "
+        f"any one test sample from PyTorch's prediction, in {unit}."
     )
     return f"{_wrapped(text)}\n\n{_table(head, rows)}"
+
+
+def _intervals(subjects: int) -> str:
+    """What the intervals are of."""
+    if subjects < 2:
+        return "Of one subject there is no interval."
+    return (
+        "Intervals are t intervals over subjects, **for this training only**: another training of the same method has "
+        "another error, and how much it differs is not known from one."
+    )
 
 
 def _int8(settings: ExportSettings, content: dict) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from gazepipe.common.units import ERROR_UNIT
-from gazepipe.evaluation.settings import Statistics
-from gazepipe.evaluation.statistics import bootstrap_mean, paired_comparison
+from gazepipe.evaluation.comparisons import change_interval
+from gazepipe.evaluation.inference import mean_interval
 from gazepipe.export.onnx import check, largest_difference, subject_errors
 from gazepipe.export.trained import EAGER, Trained
 from gazepipe.live.runtime import FILES
@@ -19,15 +19,15 @@ RUNTIMES = ("onnxruntime", "openvino")
 
 
 def compared(
-    statistics: Statistics, trained: Trained, weights: Path, work: Path, recipes: dict[str, str], reference: np.ndarray
+    trained: Trained, weights: Path, work: Path, recipes: dict[str, str], reference: np.ndarray
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What each file of the folder `work` predicts for the fold's test subjects, beside torch's `reference` [n, 2].
 
     One row per runtime and precision, eager torch first: runtime, precision, recipe (of int8; `recipes` by runtime),
-    units (of errors), error (mean over subjects), low, high (95 % interval over subjects), n_subjects, change_percent
-    against eager, with change_low and change_high, max_difference to eager over the samples, bytes. And the error of
-    every subject: runtime, precision, subject, error. Raises UserError where an fp32 file does not predict what torch
-    does.
+    units (of errors), error (mean over subjects), low, high (95 % t interval over subjects, of this training only),
+    n_subjects, change_percent against eager, with change_low and change_high, max_difference to eager over the samples,
+    bytes. And the error of every subject: runtime, precision, subject, error. Raises UserError where an fp32 file does
+    not predict what torch does.
     """
     test, rows, subjects = trained.samples["test"], [], []
     baseline = pd.Series(subject_errors(reference, test))
@@ -43,7 +43,7 @@ def compared(
                 **names,
                 "recipe": recipes[runtime] if precision == "int8" else "",
                 "units": ERROR_UNIT[test.units],
-                **_statistics(found, baseline, statistics),
+                **_statistics(found, baseline),
                 "max_difference": difference,
                 "bytes": _size(path or weights),
             }
@@ -52,19 +52,25 @@ def compared(
     return pd.DataFrame(rows), pd.DataFrame(subjects)
 
 
-def _statistics(found: pd.Series, baseline: pd.Series, statistics: Statistics) -> dict[str, float | int | None]:
-    low, high = bootstrap_mean(found.to_numpy(), **dict(statistics))
-    change = paired_comparison(found, baseline, **dict(statistics))
+def _statistics(found: pd.Series, baseline: pd.Series) -> dict[str, float | int | None]:
+    """Means over subjects and their intervals. A bundle is one training: nothing is known of others."""
+    mine, theirs = _run(found), _run(baseline)
+    interval, change = mean_interval(mine), change_interval(mine, theirs)
     percent = 100 / max(baseline.mean(), 1e-9)
     return {
-        "error": float(found.mean()),
-        "low": _known(low),
-        "high": _known(high),
-        "n_subjects": len(found),
-        "change_percent": percent * change["difference"],
-        "change_low": _known(percent * change["low"]),
-        "change_high": _known(percent * change["high"]),
+        "error": interval.mean,
+        "low": _known(interval.low),
+        "high": _known(interval.high),
+        "n_subjects": interval.n_subjects,
+        "change_percent": percent * change.mean,
+        "change_low": _known(percent * change.low),
+        "change_high": _known(percent * change.high),
     }
+
+
+def _run(errors: pd.Series) -> pd.DataFrame:
+    """Errors by subject as the long table of one run."""
+    return pd.DataFrame({"fold": 0, "seed": 0, "subject": errors.index, "error": errors.to_numpy()})
 
 
 def _known(value: float) -> float | None:

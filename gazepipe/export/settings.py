@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gazepipe.common.settings import Count, NonNegative, Positive, Seed, Settings
-from gazepipe.evaluation.settings import Statistics
 from gazepipe.models.settings import Spec
 from gazepipe.training.settings import Augmentation, Training
 
@@ -65,8 +64,6 @@ class ExportSettings(Deploy):
     """What fine-tuning is computed on."""
     threads: Count
     """CPU threads."""
-    statistics: Statistics
-    """How intervals are found."""
     about: About
     """What the card says of the run."""
 

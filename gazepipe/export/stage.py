@@ -113,7 +113,7 @@ def _exported(
         work = Path(name)
         attempts, history = write_models(settings, trained, calibration, work, kept)
         recipes = {runtime: best.recipe for runtime, (best, _) in attempts.items()}
-        tables = compared(settings.statistics, trained, weights, work, recipes, reference)
+        tables = compared(trained, weights, work, recipes, reference)
         yield Exported(work, trained, calibration, attempts, history, *tables)
     if kept is not None:
         kept.remove()

@@ -1,16 +1,16 @@
 """The near-eye tables: error in scene pixels against what a network costs, and what its explanation recommends.
 
-An error is the mean over subjects of each subject's mean over seeds.
+An error is the mean over subjects of each subject's mean over seeds, its interval over subjects and seeds.
 """
 
 import numpy as np
 import pandas as pd
 
 from gazepipe.common.files import read_json
-from gazepipe.common.markdown import count, error_text, label, row_name, table
-from gazepipe.evaluation.comparisons import PERCENT, compare, comparison_table
+from gazepipe.common.markdown import Notes, count, label, row_name, table
+from gazepipe.evaluation.comparisons import PERCENT, compare, comparison_table, legend
+from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
 from gazepipe.evaluation.results import MEAN, Results
-from gazepipe.evaluation.statistics import bootstrap_mean, seed_spread, subject_means
 
 ROW = ["dataset", "model", "method"]
 ESTIMATORS = {
@@ -23,23 +23,19 @@ ESTIMATORS = {
 
 
 def near_eye(results: Results) -> pd.DataFrame:
-    """One row per network: dataset, model, method; error_px with low_px and high_px (95 % bootstrap interval over
-    subjects), median_px (over images), seed_std_px, n_subjects; params, first_fc_params, macs, file_kb, batch,
-    latency_ms, none of them for the mean."""
+    """One row per network: dataset, model, method; `mean_columns` in px, median_px (over images), seed_std_px; params,
+    first_fc_params, macs, file_kb, batch, latency_ms, none of them for the mean."""
     samples = _samples(results).groupby(ROW)
     rows = []
     for names, group in _errors(results).groupby(ROW, sort=False):
-        subjects = subject_means(group)
-        low, high = bootstrap_mean(subjects.to_numpy(), **dict(results.settings.statistics))
+        columns = mean_columns(group, "px", names[1:])
+        known = not np.isnan(columns["error_px"])
         rows.append(
             {
                 **dict(zip(ROW, names, strict=True)),
-                "error_px": subjects.mean(),
-                "low_px": low,
-                "high_px": high,
-                "median_px": samples.get_group(names).error.median(),
-                "seed_std_px": seed_spread(group),
-                "n_subjects": len(subjects),
+                **columns,
+                "median_px": samples.get_group(names).error.median() if known else np.nan,
+                "seed_std_px": seed_spread(group) if known else np.nan,
                 **(_cost(results, *names) if names[1] != MEAN else {}),
             }
         )
@@ -50,12 +46,16 @@ def near_eye_section(results: Results, frame: pd.DataFrame) -> list[str]:
     """One row per network."""
     last = results.settings.networks[-1]
     profile = results.profile(last.model, last.method)
+    marked, notes = best(_errors(results), ["dataset"], results.settings), Notes()
+    rows = [_network_text(row, notes, (row.dataset, row.model, row.method) in marked) for row in frame.itertuples()]
     return [
         "## Near-eye: gaze point in the scene image",
-        "Error in pixels of the scene image on subjects never trained on: mean over subjects [95 % bootstrap interval],"
+        f"Error in pixels of the scene image on subjects never trained on: mean over subjects {INTERVAL},"
         " ± standard deviation over seeds, and median over images. *From scratch*: the same small network, trained on"
         " the labels alone for as long as the full one.",
-        table(pd.DataFrame([_network_text(row) for row in frame.itertuples()])),
+        *introduction(frame, marked),
+        table(pd.DataFrame(rows)),
+        *notes.paragraphs(),
         f"Eager PyTorch on {profile['machine']['cpu']}, {profile['threads']} thread(s), every core held while timing."
         " FLOPs are multiply-adds of one sample of four images.",
     ]
@@ -65,18 +65,21 @@ def near_eye_comparisons(results: Results) -> pd.DataFrame:
     """Each shrunk network against the full one and against its twin from scratch, in percent of the other's error: see
     `evaluation.comparisons`; by dataset."""
     errors = _errors(results)
-    return compare(errors[errors.model != MEAN], ["dataset"], _pairs(results), PERCENT, results.settings.statistics)
+    return compare(errors[errors.model != MEAN], ["dataset"], _pairs(results), PERCENT, results.settings)
 
 
 def near_eye_comparisons_section(results: Results, frame: pd.DataFrame) -> list[str]:
     """One row per comparison; nothing where no two networks belong together."""
-    return [] if frame.empty else ["Paired over subjects; negative is better:", comparison_table(frame, PERCENT)]
+    if frame.empty:
+        return []
+    return [legend(frame, PERCENT, results.settings.statistics), *comparison_table(frame, PERCENT)]
 
 
 def near_eye_subjects(results: Results) -> pd.DataFrame:
-    """The error of every test subject: dataset, model, method, subject, error_px."""
+    """The error of every test subject: dataset, model, method, subject, error_px; NaN where a run has none of it."""
     errors = _errors(results).groupby([*ROW, "subject"], sort=False).error
-    return errors.mean().rename("error_px").reset_index()
+    means = errors.mean().rename("error_px")
+    return means.where(errors.count() == errors.count().groupby(ROW, sort=False).transform("max")).reset_index()
 
 
 def near_eye_subjects_section(results: Results, frame: pd.DataFrame) -> list[str]:
@@ -142,12 +145,21 @@ def _pairs(results: Results) -> list[tuple[str, str]]:
     return to_parent + to_twin
 
 
-def _network_text(row: tuple) -> dict:
+def seed_spread(errors: pd.DataFrame) -> float:
+    """Standard deviation over seeds of the error, each seed's being the mean over its subjects; NaN for a single seed.
+
+    `errors` has one row per subject and run with the columns seed, subject, error (px).
+    """
+    per_seed = errors.groupby(["seed", "subject"])["error"].mean().groupby("seed").mean()
+    return float(per_seed.std(ddof=1))
+
+
+def _network_text(row: tuple, notes: Notes, bold: bool) -> dict:
     plain = row.model == MEAN
     return {
         "Model": row_name(row.model, row.method),
-        "Error (px)": error_text(row.error_px, row.seed_std_px, row.low_px, row.high_px),
-        "Median (px)": f"{row.median_px:.2f}",
+        "Error (px)": mean_text(row, "px", row.seed_std_px, notes, bold),
+        "Median (px)": row.median_px,
         "Params": "" if plain else count(row.params),
         "of these in the first FC": "" if pd.isna(row.first_fc_params) else count(row.first_fc_params),
         "FLOPs": "" if plain else count(row.macs),

@@ -1,24 +1,26 @@
 """Benchmark, Cross-dataset and Comparisons: mean angular error over subjects.
 
-The unit of replication is the subject: seeds (and, across data sets, the networks of the folds) are averaged within a
-subject first, an error is the mean over subjects, and the spread is the standard deviation over folds.
+An error is the mean over subjects, each subject's being the mean over seeds (and, across data sets, over the networks
+of the folds). Intervals are over subjects and seeds, and the spread is the standard deviation over folds.
 """
 
+import numpy as np
 import pandas as pd
 
-from gazepipe.common.markdown import error_text, row_name, table
-from gazepipe.evaluation.comparisons import compare, comparison_table
+from gazepipe.common.markdown import Notes, row_name, table
+from gazepipe.evaluation.comparisons import compare, comparison_table, legend
+from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
 from gazepipe.evaluation.results import MEAN, Results
-from gazepipe.evaluation.statistics import bootstrap_mean, subject_means
 from gazepipe.report import published
 from gazepipe.report.settings import DatasetSummary
 
 ROW = ["model", "method"]
 RUN = ["train", "test", *ROW]
+SUMMARY = ["error_deg", "low_deg", "high_deg", "std_deg", "n_subjects", "n_seeds", "reason"]
 
 
 def benchmark(results: Results) -> pd.DataFrame:
-    """In-dataset error: dataset, model, method, error_deg, std_deg (over folds), n_subjects."""
+    """In-dataset error: dataset, model, method, `mean_columns`, std_deg (over folds)."""
     own = results.errors[results.errors.train == results.errors.test]
     return _summary(own.rename(columns={"train": "dataset"}), ["dataset", *ROW])
 
@@ -30,16 +32,16 @@ def benchmark_section(results: Results, frame: pd.DataFrame) -> list[str]:
     columns = {(name, name): f"{name} ({_tested(counts[name], entry)})" for name, entry in datasets.items()}
     return [
         "## Benchmark",
-        "Mean angular error in degrees on subjects never trained on, ± standard deviation over folds,"
-        " [95 % bootstrap interval over subjects]. Lower is better.",
-        _wide(results, frame.assign(train=frame.dataset, test=frame.dataset), columns),
+        f"Mean angular error in degrees on subjects never trained on, ± standard deviation over folds, {INTERVAL}."
+        " Lower is better.",
+        *_wide(results, frame.assign(train=frame.dataset, test=frame.dataset), columns),
         published.NOTE,
         table(published.BENCHMARK),
     ]
 
 
 def cross_dataset(results: Results) -> pd.DataFrame:
-    """Error on the data set not trained on: train, test, model, method, error_deg, std_deg, n_subjects."""
+    """Error on the data set not trained on: train, test, model, method, `mean_columns`, std_deg (over folds)."""
     return _summary(results.errors[results.errors.train != results.errors.test], RUN)
 
 
@@ -51,9 +53,9 @@ def cross_dataset_section(results: Results, frame: pd.DataFrame) -> list[str]:
     columns = {(a, b): f"{a} → {b}" for a in names for b in names if a != b}
     return [
         "## Cross-dataset",
-        "Trained on the left data set, tested on every subject of the right one. Degrees; the networks of all folds"
-        " are averaged within a subject first, ± is the standard deviation over folds.",
-        _wide(results, frame, columns),
+        "Trained on the left data set, tested on every subject of the right one. Degrees; the errors of the networks of"
+        f" all folds are averaged within a subject first, ± standard deviation over folds, {INTERVAL}.",
+        *_wide(results, frame, columns),
         published.NOTE,
         table(published.CROSS_DATASET),
     ]
@@ -64,7 +66,7 @@ def comparisons(results: Results) -> pd.DataFrame:
     baseline, *others = results.settings.methods
     networks = results.errors[results.errors.model != MEAN]
     pairs = [(method, baseline) for method in others]
-    return compare(networks, ["train", "test"], pairs, "deg", results.settings.statistics)
+    return compare(networks, ["train", "test"], pairs, "deg", results.settings)
 
 
 def comparisons_section(results: Results, frame: pd.DataFrame) -> list[str]:
@@ -72,32 +74,33 @@ def comparisons_section(results: Results, frame: pd.DataFrame) -> list[str]:
     if frame.empty:
         return []
     return [
-        "## Does it help? Paired over subjects",
-        "Negative is better. 95 % bootstrap interval of the difference; p of the Wilcoxon signed-rank test,"
-        " Holm-corrected over this table. With few subjects no p-value can be small: read the interval.",
-        comparison_table(frame, "deg"),
+        "## Does it help?",
+        legend(frame, "deg", results.settings.statistics),
+        *comparison_table(frame, "deg"),
     ]
 
 
 def _summary(errors: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     rows = []
     for names, group in errors.groupby(by, sort=False):
-        subjects = subject_means(group)
+        columns = mean_columns(group, "deg", names[-2:])
         folds = group.groupby(["fold", "subject"]).error.mean().groupby("fold").mean()
-        rows.append((*names, subjects.mean(), folds.std(ddof=1), len(subjects)))
-    return pd.DataFrame(rows, columns=[*by, "error_deg", "std_deg", "n_subjects"])
+        known = not np.isnan(columns["error_deg"])
+        rows.append({**dict(zip(by, names, strict=True)), **columns, "std_deg": folds.std(ddof=1) if known else np.nan})
+    return pd.DataFrame(rows, columns=[*by, *SUMMARY])
 
 
-def _wide(results: Results, frame: pd.DataFrame, columns: dict[tuple[str, str], str]) -> str:
-    """Markdown of `frame` (RUN, error_deg, std_deg): a row per network, a column per (train, test), with intervals."""
-    groups = dict(list(results.errors.groupby(RUN)))
+def _wide(results: Results, frame: pd.DataFrame, columns: dict[tuple[str, str], str]) -> list[str]:
+    """Markdown of `frame` (RUN, SUMMARY): a row per network, a column per (train, test), and what to say of it."""
+    chosen = {(row.train, row.test) for row in frame.itertuples()}
+    errors = results.errors[[pair in chosen for pair in zip(results.errors.train, results.errors.test, strict=True)]]
+    marked, notes = best(errors, ["train", "test"], results.settings), Notes()
     rows: dict[tuple[str, str], dict] = {}
     for row in frame.itertuples():
-        subjects = subject_means(groups[row.train, row.test, row.model, row.method])
-        interval = bootstrap_mean(subjects.to_numpy(), **dict(results.settings.statistics))
-        cells = rows.setdefault((row.model, row.method), {"Model": row_name(row.model, row.method)})
-        cells[columns[row.train, row.test]] = error_text(row.error_deg, row.std_deg, *interval)
-    return table(pd.DataFrame(rows.values()))
+        names = (row.train, row.test, row.model, row.method)
+        cells = rows.setdefault(names[2:], {"Model": row_name(row.model, row.method)})
+        cells[columns[row.train, row.test]] = mean_text(row, "deg", row.std_deg, notes, names in marked)
+    return [*introduction(frame, marked), table(pd.DataFrame(rows.values())), *notes.paragraphs()]
 
 
 def _tested(count: int, dataset: DatasetSummary) -> str:

@@ -56,6 +56,7 @@ TABLES = (
     _table("near_eye_subjects", "point", "gazepipe.near_eye.tables"),
     Table("explanations", "point", section="gazepipe.near_eye.tables:explanations_section"),
     _table("deployed", "deploy", "gazepipe.report.deployed", draw="gazepipe.report.pareto:draw"),
+    _table("deployed_comparisons", "deploy", "gazepipe.report.deployed"),
 )
 """Every table, in the order of the page."""
 
@@ -151,7 +152,7 @@ class TablesSettings(Settings):
     explained: list[dict[str, str]]
     """The runs that are explained: dataset, model, method, fold, seed."""
     statistics: Statistics
-    """How intervals are found."""
+    """How methods are compared."""
     files: dict[str, dict[str, str]]
     """Patterns of result files below the results folder, by stage and output."""
 

@@ -30,9 +30,14 @@ def tables(settings: TablesSettings, folder: Path, elsewhere: bool = False) -> N
             _function(table.draw)(own, frame)
         if frame is not None:
             with atomic(settings.file(folder, "tables", table.name)) as partial:
-                frame.to_csv(partial, index=False, float_format="%.4f")
+                frame.to_csv(partial, index=False, float_format=_digits)
     write_text(settings.file(folder, "tables", "page"), page(settings, sections))
     write_checksums(folder, elsewhere)
+
+
+def _digits(value: float) -> str:
+    """Four decimals; three digits of a small number, so that no p-value is written as 0."""
+    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.3g}"
 
 
 def _function(name: str) -> Callable[..., Any]:

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from gazepipe.datasets.sheet import CELL_WIDTH, MARGIN, TITLE_HEIGHT, contact_sheet
 from gazepipe.errors import UserError
+from gazepipe.evaluation.inference import ONE_SUBJECT
 from gazepipe.evaluation.metrics import (
     format_errors,
     mean_error,
@@ -50,8 +52,11 @@ def test_published_log(published_csv):
     assert errors.max() == pytest.approx(7.144, abs=5e-4)
     assert list(errors.index) == [f"p{number:02d}" for number in range(15)]
     table = format_errors(published_csv).splitlines()
-    assert len(table) == 1 + 1 + 15 + 1 + 1
-    assert table[-1].split() == ["mean", "45000", "4.8243"]
+    assert len(table) == 1 + 1 + 15 + 1 + 1 + 2
+    assert table[-3].split() == ["mean", "45000", "4.8243"]
+    low, high = stats.t.interval(0.95, 14, errors.mean(), stats.sem(errors))
+    said = f"95 % interval of the mean over 15 subjects: {low:.4f} to {high:.4f}; for these predictions only"
+    assert table[-2:] == ["", said]
     assert table[2].split() == ["p00", "3000", "2.1107"]
 
 
@@ -94,7 +99,10 @@ def test_points_in_pixels(tmp_path):
     assert sample_errors(frame).name == "error_px"
     assert per_subject_errors(frame).to_dict() == {"test-2": 7, "test-11": 5}
     assert mean_error(frame) == 6
-    assert format_errors(path).splitlines()[0].split() == ["subject", "samples", "error_px"]
+    lines = format_errors(path).splitlines()
+    assert lines[0].split() == ["subject", "samples", "error_px"]
+    path.write_text(POINTS + "test-11,100,200,103,204\n")
+    assert format_errors(path).splitlines()[-1] == f"no interval of the mean: {ONE_SUBJECT}"
 
 
 def test_angles_are_in_degrees_whatever_columns_are_beside():
@@ -137,6 +145,7 @@ HEAD = ",".join(COLUMNS) + "\n"
         (HEAD + "a,0,0,0,0\na,0,0,0,-12.5\n", "line 3: yaw_pred is -12.5, beyond pi; angles are in radians"),
         (HEAD + "a,0,0,0,0\n ,0,0,0,0\n", "line 3: subject is empty"),
         (HEAD + "a,0,0,0,0\na,0,0\n", "line 3: pitch_pred"),
+        ("sample," + HEAD + "0,a,0,0,0,0\n0,b,0,0,0,0\n0,a,0,0,0,0\n", "line 4: sample 0 is predicted twice"),
         (HEAD + "a,0,0,0,0,7\n", "is no CSV"),
         (HEAD + "a,0,0,0,0\na,0,0,0,0,7\n", "is no CSV"),
         (POINTS + "a,0,0,0,inf\n", "line 2: y_pred is 'inf'; every coordinate is a finite number"),

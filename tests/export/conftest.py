@@ -37,7 +37,6 @@ def settings() -> ExportSettings:
             "calibration": 48,
             "tolerance": 10.0,
             "fine_tuning": None,
-            "statistics": {"resamples": 1000, "seed": 0},
             "about": {
                 "dataset": "toy",
                 "model": "resnet18",

@@ -10,6 +10,7 @@ import onnxruntime
 import openvino
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 from toy_near_eye import write_near_eye, write_near_eye_split
 from toy_network import lively_network
@@ -19,7 +20,7 @@ import gazepipe
 from gazepipe.dag.stages import BUNDLE
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
-from gazepipe.evaluation.metrics import mean_error, read_predictions
+from gazepipe.evaluation.metrics import mean_error, per_subject_errors, read_predictions
 from gazepipe.export import stage
 from gazepipe.export.onnx import check, largest_difference, open_engine, to_onnx
 from gazepipe.export.settings import FineTuning
@@ -109,7 +110,9 @@ def test_errors_are_those_of_the_files_themselves(run, bundle, name):
 def test_the_eager_row_is_the_runs_own_error(run, bundle):
     row = table_of(bundle)["eager", "fp32"]
     assert float(row["error"]) == pytest.approx(mean_error(read_predictions(run["predictions"])), rel=1e-4)
-    assert float(row["low"]) <= float(row["error"]) <= float(row["high"])
+    found = per_subject_errors(read_predictions(run["predictions"]))
+    interval = stats.t.interval(0.95, len(found) - 1, found.mean(), stats.sem(found))
+    assert [float(row["low"]), float(row["high"])] == pytest.approx(interval, rel=1e-3)
     assert float(row["change_percent"]) == 0
 
 
@@ -126,6 +129,7 @@ def test_the_card_says_what_a_reader_must_know(bundle):
         assert f"| {float(row['error']):.3f} |" in card
     for text in ("drawn images", "made up, free", "2 test subjects", "gazepipe video", "48 samples", "(kept)"):
         assert text in card
+    assert "Intervals are t intervals over subjects, **for this training only**" in " ".join(card.split())
 
 
 def test_same_arguments_same_bytes(settings, run, bundle, tmp_path):

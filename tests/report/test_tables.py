@@ -4,44 +4,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from toy_results import Run, row, write_profile
 
 from gazepipe.common.files import write_json
 from gazepipe.config import load as config
 from gazepipe.dag.plan import Plan
-from gazepipe.dag.stage import File, Job, made
+from gazepipe.dag.stage import Job, made
 from gazepipe.dag.stages import RUN
 from gazepipe.errors import UserError
+from gazepipe.evaluation.comparisons import THESE_FILES
+from gazepipe.evaluation.inference import NO_SPREAD, ONE_SEED
 from gazepipe.report import settings as report_settings
 from gazepipe.report.settings import TABLES, Table
 from gazepipe.report.tables import tables
 
 OFFSET_DEG = {("mean", "none"): 9.0, ("resnet18", "base"): 4.0, ("resnet18", "kd"): 3.0}
-
-
-class Run:
-    """A configuration whose results lie in a folder of their own: what the stage reads there, and what it writes."""
-
-    def __init__(self, raw: dict, folder: Path):
-        self.plan = Plan(config.load(raw))
-        self.folder = folder
-
-    def file(self, file: File) -> Path:
-        return self.folder / Path(self.plan.path(file)).relative_to(self.plan.root)
-
-    def inputs(self, *names: str) -> list[tuple[File, dict, Path]]:
-        """The files that the tables are made from, each with its wildcards and its place."""
-        read = self.plan.inputs(Job.of("tables"))
-        return [(file, dict(file.job.wildcards), self.file(file)) for name in names for file in read[name]]
-
-    def write(self) -> None:
-        tables(self.plan.settings(Job.of("tables")), self.folder)
-
-    def table(self, name: str) -> pd.DataFrame:
-        return pd.read_csv(self.folder / "tables" / f"{name}.csv", keep_default_na=False, na_values=[""])
-
-    @property
-    def page(self) -> Path:
-        return self.folder / "tables.md"
 
 
 @pytest.fixture
@@ -54,10 +31,7 @@ def results(repository, tmp_path):
     run = Run(raw, tmp_path / "results")
     for file, wildcards, path in run.inputs("predictions", "profiles"):
         if file.job.stage == "profile":
-            row = {"runtime": "eager", "batch": 1, "images_per_second": 50.0, "latency_ms": 20.0}
-            size = {"model": {}, "params": 1_000_000, "macs": 2_000_000_000, "rows": [row]}
-            profile = {"sizes": {"paper": size, "run": size}, "threads": 2, "machine": {"cpu": "a cpu", "cores": 2}}
-            write_json(path, profile)
+            write_profile(path)
             continue
         write_predictions(path, wildcards)
     return run
@@ -78,17 +52,11 @@ def write_predictions(path, wildcards):
     frame.to_csv(path, index=False)
 
 
-def row(frame: pd.DataFrame, **where: str) -> pd.Series:
-    for column, value in where.items():
-        frame = frame[frame[column] == value]
-    assert len(frame) == 1
-    return frame.iloc[0]
-
-
 def test_numbers_against_a_closed_form(results):
     results.write()
     benchmark = results.table("benchmark")
-    assert list(benchmark) == ["dataset", "model", "method", "error_deg", "std_deg", "n_subjects"]
+    summary = ["error_deg", "low_deg", "high_deg", "std_deg", "n_subjects", "n_seeds", "reason"]
+    assert list(benchmark) == ["dataset", "model", "method", *summary]
     # Subjects of fold f have errors base + f and base + f + 1; seeds cancel.
     lab = row(benchmark, dataset="columbia-drawn", method="base")
     assert lab.error_deg == pytest.approx(4.0 + np.mean([0, 1, 1, 2]), abs=1e-3)
@@ -97,7 +65,7 @@ def test_numbers_against_a_closed_form(results):
     assert row(benchmark, dataset="mpiifacegaze-drawn", model="mean").error_deg == pytest.approx(10.5, abs=1e-3)
 
     cross = results.table("cross_dataset")
-    assert list(cross) == ["train", "test", "model", "method", "error_deg", "std_deg", "n_subjects"]
+    assert list(cross) == ["train", "test", "model", "method", *summary]
     # The same four subjects under every fold's network: folds average within a subject.
     there = row(cross, train="mpiifacegaze-drawn", method="kd")
     assert there.error_deg == pytest.approx(3.0 + 4 + np.mean([0, 1, 2]) + 1.5, abs=1e-3)
@@ -113,7 +81,8 @@ def test_numbers_against_a_closed_form(results):
     compared = results.table("comparisons")
     assert len(compared) == 4
     assert compared.difference_deg.to_numpy() == pytest.approx(-1.0, abs=1e-3)
-    assert (compared.p_holm >= compared.p_wilcoxon).all()
+    assert compared.p_holm.isna().all()
+    assert set(compared.reason) == {NO_SPREAD}  # the same difference in every run and subject: nothing to test
 
 
 def test_the_page_says_what_a_reader_must_know(results):
@@ -292,7 +261,9 @@ def test_pruned_networks_beside_the_full_one_and_their_twins(pruned):
     for line in frame.itertuples():
         assert line.against_deg == pytest.approx(expected[line.against], abs=1e-3)
         change = 100 * (expected["half"] / expected[line.against] - 1)
-        assert [line.change_percent, line.low_percent, line.high_percent] == pytest.approx([change] * 3, abs=0.02)
+        assert line.difference_percent == pytest.approx(change, abs=0.02)
+        assert (line.reason, line.finding) == (ONE_SEED, "not tested")
+        assert line.paired_seeds  # the pruned one starts from base, and its twins have its shape
     text = pruned.page.read_text()
     first, second, _ = [line for line in text.splitlines() if line.startswith("| resnet18 + half | columbia")][-3:]
     cells = [
@@ -303,7 +274,10 @@ def test_pruned_networks_beside_the_full_one_and_their_twins(pruned):
         "4.0×",
         "2.0×",
         "4.50",
-        "-4.4 [-4.4, -4.4]",
+        "-4.4 ¹",
+        "not tested",
+        "4",
+        "1 pair",
     ]
     assert [cell.strip() for cell in first.split("|")][3:-1] == cells
     assert "half_scratch: from scratch, 6 epochs" in second
@@ -317,9 +291,16 @@ def test_exported_networks_are_told_by_what_their_files_predict(pruned):
     int8 = frame[(frame.method == "half") & (frame.precision == "int8")].iloc[0]
     assert (int8.error, int8.n_subjects) == (pytest.approx(4.84), 4)
     own, total = 100 * 0.04 / 4.8, 100 * (4.84 / 5.0 - 1)
-    assert [int8.change_percent, int8.low_percent, int8.high_percent] == pytest.approx([own] * 3, abs=1e-3)
-    changes = [int8.total_change_percent, int8.total_low_percent, int8.total_high_percent]
-    assert changes == pytest.approx([total] * 3, abs=1e-3)
+    frame = pruned.table("deployed_comparisons")
+    assert len(frame) == 2 + 3  # int8 of both networks alone, all variants of the second against the first
+    alone = row(frame, method="half", change="int8")
+    changes = [alone.difference_percent, alone.low_percent, alone.high_percent]
+    assert changes == pytest.approx([own] * 3, abs=1e-3)  # one run, and yet an interval: its chance cancels
+    assert (alone.against, alone.reason, alone.finding) == ("resnet18/half", THESE_FILES, "not tested")
+    whole = row(frame, method="half", change="all", precision="int8")
+    assert whole.difference_percent == pytest.approx(total, abs=1e-3)
+    assert (whole.against, whole.reason) == ("resnet18/base", ONE_SEED)
+    assert np.isnan(whole.low_percent)
     assert (pruned.folder / "figures/pareto/columbia-drawn.png").read_bytes()[:4] == b"\x89PNG"
     assert "| resnet18 + half | ONNX Runtime, int8 |" in pruned.page.read_text()
 
@@ -327,7 +308,18 @@ def test_exported_networks_are_told_by_what_their_files_predict(pruned):
 def test_damaged_errors_of_an_exported_network(pruned):
     names = {"dataset": "columbia-drawn", "model": "resnet18", "method": "half", "fold": 1, "seed": 0}
     path = pruned.file(made("export_errors", "errors", **names))
-    path.write_text("runtime,subject\n")
+    good = path.read_text()
+    first = good.splitlines()[1]
+    for text, said in [
+        ("runtime,subject\n", "cannot be read"),
+        (good + first + "\n", "holds several errors of one subject"),
+        (good.replace(first, first.rpartition(",")[0] + ",nan"), "holds errors that are no finite numbers"),
+        (good.replace("eager", "other"), "holds no errors of eager PyTorch"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(UserError, match=rf"seed0\.csv: {said}"):
+            pruned.write()
+    path.unlink()
     with pytest.raises(UserError, match=r"seed0\.csv: cannot be read"):
         pruned.write()
 

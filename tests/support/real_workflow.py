@@ -20,7 +20,7 @@ datasets:
 models: {resnet18: {width: 0.0625}}
 methods: {base: {training: {epochs: 300}}}
 profiling: {batches: [1], seconds: 0.05}
-statistics: {resamples: 1000}
+statistics: {margin: 0.5}
 """
 
 

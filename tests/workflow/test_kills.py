@@ -15,7 +15,7 @@ datasets:
 models: {resnet18: {width: 0.0625}}
 training: {epochs: 2}
 profiling: {batches: [1], seconds: 0.05}
-statistics: {resamples: 1000}
+statistics: {margin: 0.5}
 """
 CLAIMS = 5
 PAGE = """# Tables

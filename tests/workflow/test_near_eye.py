@@ -25,7 +25,7 @@ explain: {samples: 1, trees: 5, widths: [2, 8, 128]}
 methods:
   small: {training: {epochs: 1}}
 profiling: {batches: [1], seconds: 0.05}
-statistics: {resamples: 1000}
+statistics: {margin: 0.5}
 """
 
 

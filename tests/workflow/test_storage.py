@@ -26,7 +26,7 @@ datasets:
 models: {resnet18: {width: 0.0625}}
 training: {epochs: 1}
 profiling: {batches: [1], seconds: 0.05}
-statistics: {resamples: 1000}
+statistics: {margin: 0.5}
 """
 PREFIX = "gaze/pipe"
 TIMED = re.compile(
@@ -127,9 +127,9 @@ def test_a_changed_key_runs_again_what_stands_on_it(away, bucket):
     assert bucket.would_run(away) == {"train": 1, "predict": 1, "tables": 1}
     edit(away / "tiny.yaml", "methods: {kd: {kd: {response: 2.0}}}\n", "")
     before = bucket.files()
-    edit(away / "tiny.yaml", "resamples: 1000", "resamples: 1001")
+    edit(away / "tiny.yaml", "margin: 0.5", "margin: 0.4")
     why = gazepipe(away, "why", "results/tables.md", "--configfile", "tiny.yaml").stdout
-    assert "statistics.resamples: 1000 -> 1001" in why
+    assert "statistics.margin: 0.5 -> 0.4" in why
     assert "before it" not in why
     done = bucket.run(away)
     assert done.returncode == 0, done.stderr

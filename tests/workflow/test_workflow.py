@@ -27,7 +27,7 @@ models: {resnet18: {width: 0.0625}}
 training: {epochs: 1}
 methods: {kd_prune: {rebirth: {generations: 1, epochs: 1}}}
 profiling: {batches: [1], seconds: 0.05}
-statistics: {resamples: 1000}
+statistics: {margin: 0.5}
 """
 
 
@@ -130,7 +130,7 @@ def test_every_result_has_its_checksum(finished):
 @pytest.mark.parametrize(
     ("path", "old", "new"),
     [
-        ("tiny.yaml", "statistics: {resamples: 1000}", "statistics: {resamples: 1001}"),
+        ("tiny.yaml", "statistics: {margin: 0.5}", "statistics: {margin: 0.4}"),
         ("tiny.yaml", "training: {epochs: 1}\nmethods", "training: {epochs: 2}\nmethods"),
         ("tiny.yaml", "scale: 0.06", "scale: 0.08"),
         ("gazepipe/methods/rebirth.py", "\n\n\ndef ", "\n\n\nANOTHER = 1\n\n\ndef "),

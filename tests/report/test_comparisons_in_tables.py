@@ -1,0 +1,216 @@
+"""Intervals, tests and marks of the tables: from files of predictions to what the page says."""
+
+import re
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from toy_results import Run, row, write_profile
+
+from gazepipe.config import load as config
+from gazepipe.errors import UserError
+from gazepipe.evaluation import inference
+from gazepipe.evaluation.means import BOLD, SINGLE
+
+OFFSET_DEG = {"none": 9.0, "base": 5.0, "kd": 4.0, "kd_prune": 4.01}
+SUBJECTS = [f"s{number}" for number in range(6)]
+
+
+def error_of(method: str, seed: int, subject: str) -> float:
+    """Degrees: the offset of the method, 0.3 more for each subject, and chance of the run and of its subjects."""
+    by_run = np.random.default_rng([list(OFFSET_DEG).index(method), seed])
+    chance = by_run.normal(0, 0.1) + by_run.normal(0, 0.1, len(SUBJECTS))[SUBJECTS.index(subject)]
+    return OFFSET_DEG[method] + 0.3 * SUBJECTS.index(subject) + (0 if method == "none" else chance)
+
+
+def write_errors(path: Path, errors: dict[str, float]) -> None:
+    """Predictions whose every sample of a subject is off by so many degrees."""
+    rows = [(n, subject, 0.0, 0.1, np.radians(error), 0.1) for n, (subject, error) in enumerate(errors.items())]
+    frame = pd.DataFrame(rows, columns=["sample", "subject", "pitch", "yaw", "pitch_pred", "yaw_pred"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(path, index=False)
+
+
+@pytest.fixture
+def run_of(repository, tmp_path) -> Callable[..., Run]:
+    """Results of base, kd and kd_prune, one fold, with these seeds and subjects."""
+
+    def of(seeds: list[int], subjects: list[str] = SUBJECTS) -> Run:
+        raw = config.read(repository / "config.yaml")
+        raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "seeds": seeds}
+        raw["benchmark"] |= {"methods": ["base", "kd", "kd_prune"], "folds": {"columbia-drawn": [0]}}
+        run = Run(raw, tmp_path / "results")
+        for file, names, path in run.inputs("predictions", "profiles"):
+            if file.job.stage == "profile":
+                write_profile(path)
+            else:
+                method, seed = names.get("method", "none"), int(names["seed"])
+                write_errors(path, {subject: error_of(method, seed, subject) for subject in subjects})
+        return run
+
+    return of
+
+
+def prediction(run: Run, method: str, seed: int) -> Path:
+    found = [path for _, names, path in run.inputs("predictions") if names.get("method") == method]
+    return found[seed]
+
+
+def long_table(method: str, seeds: range) -> pd.DataFrame:
+    rows = [(seed, subject, error_of(method, seed, subject)) for seed, subject in product(seeds, SUBJECTS)]
+    return pd.DataFrame(rows, columns=["seed", "subject", "error"])
+
+
+def line_of(page: str, heading: str, start: str) -> list[str]:
+    """Cells of the first row of a section's table that starts so."""
+    section = page.partition(heading)[2]
+    line = next(line for line in section.splitlines() if line.startswith(f"| {start} "))
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def test_several_seeds(run_of):
+    run = run_of([0, 1, 2])
+    run.write()
+    mean = inference.mean_interval(long_table("kd", range(3)))
+    found = row(run.table("benchmark"), method="kd")
+    assert [found.error_deg, found.low_deg, found.high_deg] == pytest.approx([mean.mean, mean.low, mean.high], abs=1e-4)
+    assert (found.n_subjects, found.n_seeds) == (6, 3)
+    assert pd.isna(found.reason)
+
+    compared = run.table("comparisons")
+    pairs = {
+        method: inference.compare(
+            long_table(method, range(3)), long_table("base", range(3)), paired_seeds=True, margin=0.5
+        )
+        for method in ("kd", "kd_prune")
+    }
+    for method, pair in pairs.items():
+        line = row(compared, method=method)
+        assert [line.difference_deg, line.low_deg, line.high_deg, line.detectable_deg, line.d_z, line.df] == (
+            pytest.approx(
+                [pair.difference, pair.low, pair.high, pair.smallest_detectable, pair.effect_size, pair.df], abs=1e-4
+            )
+        )
+        assert (line.n_subjects, line.n_seeds, line.n_seeds_against, line.paired_seeds) == (6, 3, 3, True)
+        assert line.p == pytest.approx(pair.p, rel=0.01)
+        assert line.finding == "different"
+    assert compared.p_holm.to_numpy() == pytest.approx(inference.holm([pair.p for pair in pairs.values()]), rel=0.01)
+
+    page = run.page.read_text()
+    cells = line_of(page, "## Does it help?", "columbia-drawn")
+    assert cells[2:4] == ["resnet18 + KD", "resnet18"]
+    assert re.fullmatch(r"-\d\.\d\d \[-\d\.\d\d, -\d\.\d\d\]", cells[4])
+    assert cells[6] == "different"
+    assert cells[-2:] == ["6", "3 pairs"]
+    assert BOLD in page
+    assert SINGLE not in page
+
+
+def test_the_best_and_what_does_not_differ_from_it_are_bold(run_of):
+    run = run_of([0, 1, 2])
+    run.write()
+    page = run.page.read_text()
+    bold = {
+        name: line_of(page, "## Benchmark", name)[1].startswith("**") for name in ("resnet18", "*predict the mean*")
+    }
+    assert bold == {"resnet18": False, "*predict the mean*": False}
+    for name in ("resnet18 + KD", "resnet18 + KD + Prune"):
+        assert line_of(page, "## Benchmark", name)[1].startswith("**"), "0.01 degrees apart: nothing found"
+
+
+def test_one_seed_says_a_difference_and_why_no_more(run_of):
+    run = run_of([0])
+    run.write()
+    compared = run.table("comparisons")
+    assert compared.difference_deg.notna().all()
+    assert compared[["low_deg", "p", "p_holm", "p_equivalence", "detectable_deg", "d_z"]].isna().all(axis=None)
+    assert set(compared.reason) == {inference.ONE_SEED}
+    page = run.page.read_text()
+    cells = line_of(page, "## Does it help?", "columbia-drawn")
+    assert re.fullmatch(r"-\d\.\d\d ¹", cells[4])
+    assert cells[5:] == ["not tested", "6", "1 pair"]
+    assert f"- ¹ {inference.ONE_SEED}" in page
+    assert "p (Holm)" not in page
+    assert SINGLE in page
+    benchmark = page.partition("## Benchmark")[2].partition("##")[0]
+    assert "**" not in benchmark.partition("Lower is better.")[2].partition("Published")[0]
+    assert re.search(r"\| \*predict the mean\* +\| +9\.75 \[\d", page), "the mean has no chance of training"
+
+
+def test_one_subject_has_a_mean_and_no_more(run_of):
+    run = run_of([0, 1], SUBJECTS[:1])
+    run.write()
+    found = row(run.table("benchmark"), method="kd")
+    assert np.isnan(found.low_deg)
+    assert found.reason == inference.ONE_SUBJECT
+    page = run.page.read_text()
+    assert re.fullmatch(r"\d\.\d\d ¹", line_of(page, "## Benchmark", "resnet18 + KD")[1])
+    assert page.count(f"- ¹ {inference.ONE_SUBJECT}") == 2
+    assert BOLD not in page
+
+
+def test_a_missing_run_is_named(run_of):
+    run = run_of([0, 1, 2])
+    path = prediction(run, "kd", 1)
+    path.unlink()
+    with pytest.raises(UserError, match=rf"^{path}: cannot be read"):
+        run.write()
+    assert not run.page.exists()
+
+
+def test_a_run_that_lacks_a_subject_is_a_marked_cell(run_of):
+    run = run_of([0, 1, 2])
+    write_errors(prediction(run, "kd", 1), {subject: error_of("kd", 1, subject) for subject in SUBJECTS[:-1]})
+    run.write()
+    reason = "resnet18 + KD: seed 1 has no error of fold 0, subject s5, as other seeds have"
+    found = row(run.table("benchmark"), method="kd")
+    assert np.isnan([found.error_deg, found.low_deg, found.std_deg]).all()
+    assert found.reason == reason
+    page = run.page.read_text()
+    assert line_of(page, "## Benchmark", "resnet18 + KD")[1] == "— ¹"
+    assert line_of(page, "## Does it help?", "columbia-drawn")[4:7] == ["— ¹", "", "not tested"]
+    assert page.count(f"- ¹ {reason}") == 2
+    assert line_of(page, "## Benchmark", "resnet18 + KD + Prune")[1].startswith("**"), "the others are still compared"
+
+
+def test_subjects_that_differ_between_methods(run_of):
+    run = run_of([0, 1])
+    for seed in (0, 1):
+        write_errors(prediction(run, "kd", seed), {subject: error_of("kd", seed, subject) for subject in SUBJECTS[:-1]})
+    run.write()
+    line = row(run.table("comparisons"), method="kd")
+    assert np.isnan([line.difference_deg, line.p]).all()
+    assert line.reason == "only resnet18 has fold 0, subject s5; compare on the same subjects and folds"
+    assert not np.isnan(row(run.table("comparisons"), method="kd_prune").p)
+    assert "— ¹" in run.page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("9,s1,0.1,nan,0.1,0.1", "line 8: yaw is 'nan'; every angle is a finite number"),
+        ("1,s1,0.1,0.1,0.1,0.1", "line 8: sample 1 is predicted twice; keep one row of each"),
+    ],
+)
+def test_bad_rows_are_named(run_of, line, said):
+    run = run_of([0, 1])
+    path = prediction(run, "kd", 1)
+    path.write_text(f"{path.read_text()}{line}\n")
+    with pytest.raises(UserError) as error:
+        run.write()
+    assert str(error.value) == f"{path}: {said}"
+    assert not (run.folder / "tables").exists()
+
+
+def test_a_small_p_value_is_not_written_as_0(run_of):
+    run = run_of([0, 1, 2])
+    for method, seed in product(("base", "kd"), range(3)):
+        errors = {name: 100 * (method == "base") + error_of(method, seed, name) for name in SUBJECTS}
+        write_errors(prediction(run, method, seed), errors)
+    run.write()
+    p = row(run.table("comparisons"), method="kd").p
+    assert 0 < p < 1e-5
+    assert "<0.001" in run.page.read_text()
