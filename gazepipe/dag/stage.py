@@ -1,4 +1,4 @@
-"""What a stage, a job and a result file are: the words in which `gazepipe.dag.stages` declares the DAG."""
+"""What a stage, a job and a result file are: the types with which `gazepipe.dag.stages` declares the DAG."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -66,8 +66,8 @@ class Stage:
     Functions that need the configuration are named, "module:function", so that the declarations import nothing.
 
     - `run`: the job's function; `settings(plan, **wildcards)`: its settings.
-    - `outputs`: name -> pattern, whose places are the wildcards, `{results}` (the folder of the run's results) and
-      `{raw}` (of its raw data); or a function of the plan that gives them.
+    - `outputs`: name -> pattern, whose placeholders are the wildcards, `{results}` (the folder of the run's results)
+      and `{raw}` (of its raw data); or a function of the plan that gives them.
     - `inputs(plan, **wildcards)`: what a job reads, by name. Those named in `besides` are not handed to the function:
       it finds them beside the others, or by its settings.
     - `modules(plan, **wildcards)`: modules that are loaded by name. `source`: modules that decide the result in place
@@ -101,7 +101,7 @@ def places(run: str) -> dict[str, str]:
 
 
 def filled(pattern: str, values: Mapping[str, object]) -> str:
-    """The pattern with these of its places filled."""
+    """The pattern with these of its placeholders filled in."""
     for name, value in values.items():
         pattern = pattern.replace(f"{{{name}}}", str(value))
     return pattern
