@@ -1,4 +1,4 @@
-"""gazepipe: small, fast gaze-estimation networks, and tables that prove how well they still see."""
+"""gazepipe: compression of gaze-estimation networks, and benchmark tables of their errors, sizes and speeds."""
 
 import sys
 

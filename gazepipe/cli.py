@@ -1,4 +1,4 @@
-"""`gazepipe <stage>`, the same entry for a Snakemake rule and for a person, and the commands that only a person uses.
+"""The command `gazepipe`: the stages, as Snakemake rules and people run them, and the commands for people alone.
 
 The subcommands of stages are made from their declarations (`gazepipe.dag.stages`) and the signatures of their
 functions. Heavy stages wait for their core slots before they import anything large. What a user can cause ends as one
@@ -23,10 +23,14 @@ from gazepipe.dag.stage import Stage
 from gazepipe.dag.stages import STAGES
 from gazepipe.errors import StorageError, UserError
 
+DESCRIPTION = "Compress gaze-estimation networks: run a stage of the workflow, look at its results, or use a network."
+EPILOG = """Snakemake runs the stages, fetch to tables; `gazepipe stages` prints what each of them reads and writes.
+The other commands are for people."""
+
 TOLD = {
-    "state": "file to keep what is needed to go on after a kill",
-    "key": "key of the job: a state of another key is not used",
-    "source": "fingerprint of the source, for the facts of the run",
+    "state": "file for the state from which a killed job continues",
+    "key": "key of the job; a state with another key is not used",
+    "source": "fingerprint of the source, written to the facts",
 }
 """What a function may be told beside its settings and files: by these options, or by the workflow in `--job`."""
 
@@ -61,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gazepipe", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="gazepipe", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"gazepipe {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     asked = argv[0] if argv else ""
@@ -79,7 +83,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
 
 
 def _add_stage(commands: Any, name: str, stage: Stage, asked: str) -> None:
-    """The subcommand of a stage; only its name where another one is asked for, which spares reading its source."""
+    """The subcommand of a stage; only its name where another one is asked for, to save reading the stage's source."""
     if not asked.startswith("-") and asked != name:
         commands.add_parser(name)
         return
@@ -87,22 +91,23 @@ def _add_stage(commands: Any, name: str, stage: Stage, asked: str) -> None:
     sub = commands.add_parser(name, help=takes.summary, description=takes.summary)
     sub.set_defaults(run=lambda args: _run_stage(stage, args))
     sub.add_argument("--settings", type=_json, required=True, help="the stage's settings, as JSON")
-    sub.add_argument("--job", type=_json, default={}, help="the workflow's job, as JSON: its name, results folder, key")
+    sub.add_argument("--job", type=_json, default={}, help="job of the workflow, as JSON: name, results folder, key")
     if stage.whole_folder:
-        sub.add_argument("--folder", type=Path, required=True, help="folder that the results are written to")
+        sub.add_argument("--folder", type=Path, required=True, help="folder to write the results to")
     for file, kind in takes.files.items():
-        many = "+" if kind == LIST else None
-        sub.add_argument(f"--{file.replace('_', '-')}", type=Path, nargs=many, required=kind != OPTIONAL)
+        number = "+" if kind == LIST else None
+        use = "file to write" if file in stage.outputs else "files to read" if kind == LIST else "file to read"
+        sub.add_argument(f"--{file.replace('_', '-')}", type=Path, nargs=number, required=kind != OPTIONAL, help=use)
     for option in (each for each in TOLD if each in takes.parameters):
         sub.add_argument(f"--{option}", type=Path if option == "state" else str, help=TOLD[option])
     if "workers" in takes.parameters:
-        sub.add_argument("--workers", type=count, default=1, help="processes that draw")
+        sub.add_argument("--workers", type=count, default=1, help="number of processes that draw")
     if "elsewhere" in takes.parameters:
-        sub.add_argument("--elsewhere", action="store_true", help="results are kept elsewhere: only some are here")
+        sub.add_argument("--elsewhere", action="store_true", help="results are in a bucket; only some of them are here")
 
 
 def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
-    """Hold what the stage computes on, call its function, and leave the record of the job."""
+    """Hold the stage's GPUs and core slots, call its function, and write the record of the job."""
     takes, job = signature(stage.run), args.job
     settings = _typed(takes, args.settings)
     names = takes.parameters.keys() - {"settings"}
@@ -133,23 +138,23 @@ def _typed(takes: Any, settings: dict) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the whole"
-        raise UserError(f"settings: {place}: {first['msg']}; see `gazepipe why` for those of a job") from None
+        raise UserError(f"settings: {place}: {first['msg']}; `gazepipe why` shows the settings of a job") from None
 
 
 @contextmanager
 def _held(stage: Stage, settings: Any, args: argparse.Namespace) -> Iterator[None]:
     """Hold the GPUs and core slots of a stage, for all its processes.
 
-    First the GPUs: who has one may wait for cores, who has cores never waits for a GPU.
+    GPUs first: a job that holds a GPU may wait for cores, one that holds cores never waits for a GPU.
     """
     processes = stage.processes(settings)
     gpus = stage.gpus(settings) * processes
     if processes > 1 and gpus and 0 < (there := len(cores.gpus())) < gpus:
         raise UserError(f"training.processes: {gpus} need a GPU each, but {there} are here; use fewer, or the cpu")
-    count = stage.cores(settings)
-    if count and getattr(args, "workers", 1) > 1:
-        count = args.workers
-    with cores.hold_gpus(gpus), nullcontext() if count is None else cores.hold(count):
+    slots = stage.cores(settings)
+    if slots and getattr(args, "workers", 1) > 1:
+        slots = args.workers
+    with cores.hold_gpus(gpus), nullcontext() if slots is None else cores.hold(slots):
         yield
 
 

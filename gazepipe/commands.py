@@ -1,4 +1,4 @@
-"""The commands of `gazepipe` that only a person uses: each function adds one to a parser, and names what it runs."""
+"""The commands of `gazepipe` for people: each function adds the arguments of one to a parser, and sets what it runs."""
 
 import argparse
 import json
@@ -9,8 +9,8 @@ from gazepipe.errors import UserError
 
 
 def _predict(command: argparse.ArgumentParser) -> None:
-    """tell the gaze in an image as JSON"""
-    command.add_argument("image", type=Path, help="JPEG or PNG: print its faces and their gaze as JSON")
+    """Print the gaze of all faces in an image, as JSON."""
+    command.add_argument("image", type=Path, help="JPEG or PNG file")
     _bundle_arguments(command)
 
     def run(args: argparse.Namespace) -> None:
@@ -24,8 +24,12 @@ def _predict(command: argparse.ArgumentParser) -> None:
 
 
 def _errors(command: argparse.ArgumentParser) -> None:
-    """print the error per subject and in the mean of a prediction file"""
-    command.add_argument("file", type=Path, help="subject, pitch, yaw, pitch_pred, yaw_pred")
+    """Print each subject's error and the mean over subjects, from a prediction file."""
+    command.add_argument(
+        "file",
+        type=Path,
+        help="CSV with subject, pitch, yaw, pitch_pred, yaw_pred (radians), or subject, x, y, x_pred, y_pred (pixels)",
+    )
 
     def run(args: argparse.Namespace) -> None:
         from gazepipe.evaluation.metrics import format_errors
@@ -36,14 +40,14 @@ def _errors(command: argparse.ArgumentParser) -> None:
 
 
 def _near_eye_video(command: argparse.ArgumentParser) -> None:
-    """draw what a near-eye network sees of a subject, its gaze point, the true one, and the error, as a video"""
-    command.add_argument("weights", metavar="RUN", type=Path, help="folder of a near-eye run, or its weights")
+    """Write a video of a subject of a near-eye run: eye images, scene, predicted and true gaze point, error."""
+    command.add_argument("weights", metavar="RUN", type=Path, help="folder of a near-eye run, or its weights file")
     command.add_argument("subject", metavar="SUBJECT", help="a subject of the data set, such as test-19")
-    command.add_argument("--output", type=Path, help="MP4 to write (SUBJECT.mp4)")
-    command.add_argument("--frames", type=count, help="stop after so many frames")
-    command.add_argument("--rate", type=_rate, default=12.0, help="frames per second (12)")
-    command.add_argument("--store", type=Path, help="store of the data set, where it is not in the run's results")
-    command.add_argument("--receipt", type=Path, help="receipt of the data set, where it is not in the run's project")
+    command.add_argument("--output", type=Path, help="MP4 to write (default: SUBJECT.mp4)")
+    command.add_argument("--frames", type=count, help="stop after this number of frames")
+    command.add_argument("--rate", type=_rate, default=12.0, help="frames per second (default: 12)")
+    command.add_argument("--store", type=Path, help="store of the data set (default: that of the run)")
+    command.add_argument("--receipt", type=Path, help="receipt of the data set (default: that of the run)")
 
     def run(args: argparse.Namespace) -> None:
         from gazepipe.dag.cores import hold
@@ -63,15 +67,15 @@ def _near_eye_video(command: argparse.ArgumentParser) -> None:
 
 
 def _video(command: argparse.ArgumentParser) -> None:
-    """draw the gaze of all faces into a video, a folder of images, or what a camera sees"""
+    """Estimate the gaze of all faces in a video, a folder of images, or the pictures of a camera."""
     _bundle_arguments(command)
-    command.add_argument("input", help="a video file, a folder of images, or a camera's number")
-    command.add_argument("--output", type=Path, help="MP4 with the faces and their gaze drawn in")
-    command.add_argument("--csv", type=Path, help="table of every face in every frame")
-    command.add_argument("--smooth", action="store_true", help="steady the gaze with a One-Euro filter")
-    command.add_argument("--show", action="store_true", help="open a window, where there is a display")
-    command.add_argument("--rate", type=_rate, help="frames per second of a folder of images (25)")
-    command.add_argument("--frames", type=count, help="stop after so many frames")
+    command.add_argument("input", help="video file, folder of images, or number of a camera")
+    command.add_argument("--output", type=Path, help="MP4 to write, with faces and gaze drawn in")
+    command.add_argument("--csv", type=Path, help="CSV to write, one row per face and frame")
+    command.add_argument("--smooth", action="store_true", help="smooth the gaze with a One-Euro filter")
+    command.add_argument("--show", action="store_true", help="show the frames in a window")
+    command.add_argument("--rate", type=_rate, help="frames per second of a folder of images (default: 25)")
+    command.add_argument("--frames", type=count, help="stop after this number of frames")
 
     def run(args: argparse.Namespace) -> None:
         from gazepipe.live.gaze import given_camera
@@ -94,9 +98,9 @@ def _video(command: argparse.ArgumentParser) -> None:
 
 
 def _data(command: argparse.ArgumentParser) -> None:
-    """list the catalogue's data sets, show one, or check it for problems; writes nothing"""
+    """List the data sets of the catalogue, show one, or check one for problems. Writes nothing."""
     command.add_argument("action", choices=["list", "show", "check"])
-    command.add_argument("name", nargs="?", help="a data set of the catalogue: for show and check")
+    command.add_argument("name", nargs="?", help="data set to show or check")
     _configuration_argument(command)
 
     def run(args: argparse.Namespace) -> None:
@@ -119,8 +123,8 @@ def _data(command: argparse.ArgumentParser) -> None:
 
 
 def _why(command: argparse.ArgumentParser) -> None:
-    """tell what a result depends on, and what would run again now and because of which change"""
-    command.add_argument("path", type=Path, help="a result file, or a run's folder")
+    """Show what a result depends on, what would run again now, and because of which change."""
+    command.add_argument("path", type=Path, help="result file, or folder of a run")
     _configuration_argument(command)
 
     def run(args: argparse.Namespace) -> None:
@@ -134,9 +138,9 @@ def _why(command: argparse.ArgumentParser) -> None:
 
 
 def _diff(command: argparse.ArgumentParser) -> None:
-    """compare the records of two runs: configuration, source, data, versions, machine, results"""
+    """Compare two runs: configuration, source, data, versions, machine, results."""
     for name in ("run_a", "run_b"):
-        command.add_argument(name, type=Path, help="a run's folder, which holds run.json")
+        command.add_argument(name, type=Path, help="folder of a run, with its run.json")
 
     def run(args: argparse.Namespace) -> None:
         from gazepipe.provenance.diff import compare
@@ -147,8 +151,10 @@ def _diff(command: argparse.ArgumentParser) -> None:
 
 
 def _check(command: argparse.ArgumentParser) -> None:
-    """compare every result with its checksum"""
-    command.add_argument("root", type=Path, nargs="?", default=Path("results"), help="results, or results/RUN")
+    """Compare every result with its checksum in checksums.json."""
+    command.add_argument(
+        "root", type=Path, nargs="?", default=Path("results"), help="results (the default) or results/RUN"
+    )
 
     def run(args: argparse.Namespace) -> None:
         from gazepipe.provenance.checksums import problems
@@ -159,7 +165,7 @@ def _check(command: argparse.ArgumentParser) -> None:
 
 
 def _stages(command: argparse.ArgumentParser) -> None:
-    """print what each stage runs, reads and writes"""
+    """Print what each stage runs, reads and writes."""
     _configuration_argument(command)
 
     def run(args: argparse.Namespace) -> None:
@@ -188,16 +194,16 @@ COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 def _configuration_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--configfile", type=Path, nargs="+", default=[], help="on top of config.yaml, as for snakemake"
+        "--configfile", type=Path, nargs="+", default=[], help="files on top of config.yaml, as for snakemake"
     )
 
 
 def _bundle_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", type=Path, required=True, help="folder of an exported network")
-    command.add_argument("--runtime", choices=["openvino", "onnxruntime"], default="openvino")
+    command.add_argument("--runtime", choices=["openvino", "onnxruntime"], default="openvino", help="default: openvino")
     command.add_argument("--int8", action="store_true", help="use the int8 model")
-    command.add_argument("--focal", type=float, help="focal length in pixels (the picture's longer side)")
-    command.add_argument("--camera", metavar="FX,FY,CX,CY", help="intrinsics in pixels")
+    command.add_argument("--focal", type=float, help="focal length, px (default: the longer side of the image)")
+    command.add_argument("--camera", metavar="FX,FY,CX,CY", help="intrinsics, px")
 
 
 def _report(name: object, problems: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ import os
 
 
 class UserError(Exception):
-    """Bad input. The message is one line that names the file (or key), the value found, and the mend."""
+    """Bad input. The message is one line that names the file (or key), the value found, and the correction."""
 
 
 class StorageError(UserError, OSError):

@@ -271,7 +271,7 @@ def _subject_problems(subject: str, prepared: Prepared) -> Iterator[str]:
     contrast = prepared.image.reshape(len(prepared.image), -1).std(axis=1)
     flat = [frame for frame, level in zip(prepared.frame, contrast, strict=True) if level < LEAST_CONTRAST]
     if flat:
-        yield f"{prepared.place}: {len(flat)} images of {subject} show next to nothing (first: {flat[0]})"
+        yield f"{prepared.place}: {len(flat)} images of {subject} have almost no contrast (first: {flat[0]})"
 
 
 def _label_problems(entry: Dataset, target: np.ndarray) -> Iterator[str]:

@@ -73,7 +73,7 @@ def read(path: str | Path) -> dict:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: is not YAML ({' '.join(str(error).split())}); mend that line") from None
+        raise UserError(f"{path}: is not YAML ({' '.join(str(error).split())}); correct that line") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds no mapping of keys to values; see config.yaml for the form")
     return value

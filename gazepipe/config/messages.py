@@ -14,7 +14,7 @@ def nearest(value: object, valid: list[str]) -> str:
 
 
 def explain(error: ValidationError, block: type[BaseModel], prefix: tuple[str, ...] = ()) -> str:
-    """The first mistake of a block that is found at `prefix` of the configuration, in one line: key, value, mend."""
+    """The first mistake of a block that is found at `prefix` of the configuration, as one line: key, value, fix."""
     first = error.errors()[0]
     location = [part for part in first["loc"] if part != "[key]"]
     key = ".".join(map(str, [*prefix, *location])) or "top level"

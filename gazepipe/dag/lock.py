@@ -1,9 +1,9 @@
 """One workflow at a time on one folder of results.
 
-Snakemake's own lock stays behind when its process is killed, and must then be taken away by hand; the kernel drops this
-one. It is tried before the DAG is built, since a DAG built while another workflow is at work is out of date when that
-one ends, and asked for when the first job is to start: a report works beside a run. For the same reason it waits for
-stages that a killed workflow left.
+Snakemake's own lock stays behind when its process is killed, and must then be removed by hand; the kernel releases this
+one. It is taken before the DAG is built, since a DAG that is built while another workflow runs is out of date when
+that one ends. It is required only when the first job starts, so that a report works beside a workflow. It also waits
+for the stages of a killed workflow.
 """
 
 import fcntl

@@ -1,8 +1,8 @@
-"""Stages live no longer than the workflow that started them.
+"""Stages end with the workflow that started them.
 
-A workflow that is killed leaves its stages behind. What they would still write, the next start would delete and have
-written again, by two processes at once. So a stage ends when its workflow is gone, as it does at SIGTERM: a training
-saves its state first. And a workflow begins when the stages of the last one have ended.
+A killed workflow leaves its stages running. The next workflow would start the same jobs, and both would write the same
+files. So a stage ends when its workflow is gone, as it does at SIGTERM: a training saves its state first. A workflow
+begins when the stages of the one before have ended.
 """
 
 import fcntl
@@ -20,12 +20,12 @@ STAGES = ".stages"
 
 
 def lead() -> None:
-    """Make this process the one that the stages started from here on live no longer than."""
+    """Make this process the workflow with which all stages end that are started from now on."""
     os.environ[WORKFLOW] = f"{os.getpid()} {_here()}"
 
 
 def wait_for_stages(root: Path) -> None:
-    """Wait, with a line on stderr, until no stage is at work in the results folder `root`."""
+    """Wait, with a line on stderr, until no stage runs in the results folder `root`."""
     with open(root / STAGES, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,7 +36,7 @@ def wait_for_stages(root: Path) -> None:
 
 @contextmanager
 def at_work(root: Path) -> Iterator[None]:
-    """A stage at work in the results folder `root`; it ends by SIGTERM when its workflow, if it has one, is gone."""
+    """A stage that runs in the results folder `root`; it ends by SIGTERM when its workflow, if it has one, is gone."""
     with ExitStack() as held:
         # A folder that cannot be written is reported where results are; a file system may know no locks.
         with suppress(OSError):
@@ -68,7 +68,7 @@ def _here() -> str:
 
 
 def _end_with(descriptor: int) -> None:
-    """Wait, without a clock, for the end of a process; then end this one."""
+    """Wait, without polling, for the end of a process; then end this one."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     poll.poll()

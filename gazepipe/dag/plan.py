@@ -137,7 +137,7 @@ class Plan:
         return tuple(kind.code.partition(":")[0] for kind in self.config.methods[method].chosen.values())
 
     def targets(self) -> Iterator[Job]:
-        """The jobs that somebody asks for by name: the tables, and every bundle that may be exported."""
+        """The jobs that are requested by name: the tables, and every bundle that may be exported."""
         yield Job.of("tables")
         for dataset in self.config.benchmark.datasets:
             for model, method in select.networks_for(self.config, dataset):

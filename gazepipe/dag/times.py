@@ -1,4 +1,4 @@
-"""File times that say what keys say: Snakemake compares times, gazepipe compares keys."""
+"""File times in line with the keys: Snakemake compares times, gazepipe compares keys."""
 
 import os
 

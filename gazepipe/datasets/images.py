@@ -98,7 +98,7 @@ def read_picture(path: Path) -> tuple[np.ndarray, bytes]:
 
 
 def _require_size(width: int, height: int) -> None:
-    """Before memory is claimed for what a damaged header may say."""
+    """Refuse too many pixels before memory is allocated: a damaged header may claim any size."""
     if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
         raise UnusableImage(f"claims {width} x {height} pixels, which is too large; scale it down")
 

@@ -14,7 +14,7 @@ SAMPLES = 18
 
 
 def draw_sheet(settings: SheetSettings, receipt: Path, store: Path, sheet: Path) -> None:
-    """draw the contact sheet of a data set
+    """Draw the contact sheet of a data set.
 
     `receipt` is that of the native folder that `store` was prepared from.
     """

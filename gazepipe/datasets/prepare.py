@@ -41,7 +41,7 @@ def expected_subjects(folder: str | Path, layout: str, count: int, options: dict
 
 
 def prepare_part(settings: PartSettings, receipt: Path, part: Path) -> None:
-    """detect, normalise and cut the images of some subjects
+    """Detect, normalise and cut the images of some subjects.
 
     Errors as `expected_subjects` and `write_part`.
     """
@@ -52,7 +52,7 @@ def prepare_part(settings: PartSettings, receipt: Path, part: Path) -> None:
 
 
 def prepare(settings: StoreSettings, parts: list[Path], store: Path, rejected: Path) -> None:
-    """merge prepared parts into the store of a data set
+    """Merge the prepared parts into the store of a data set.
 
     Errors as `merge`.
     """
@@ -91,7 +91,7 @@ def write_part(
                 frame, reason = prepared.rejected[0]
                 raise UserError(
                     f"{prepared.place}: no usable picture (first: {frame}: {reason}); "
-                    "mend the pictures or leave the subject out"
+                    "correct the pictures or leave the subject out"
                 )
             _write_subject(file.create_group(subject), prepared)
 
@@ -194,7 +194,7 @@ def _check_share(out_store: str | Path, rows: list[tuple[str, str, str]], used: 
         raise UserError(
             f"{out_store}: {len(rows)} of {total} frames cannot be used, more than the allowed share "
             f"{max_rejected_share:g} (first: subject {subject}, {frame}: {reason}); "
-            "mend the data or raise max_rejected"
+            "correct the data or raise max_rejected"
         )
 
 

@@ -46,16 +46,16 @@ class Archive(Settings):
     size: Count | None = None
     """Size in bytes, if published. null: not checked."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    """SHA-256 in hexadecimal, if published. null: the file as first loaded is the reference."""
+    """SHA-256 in hexadecimal, if published. null: the first download is the reference."""
     folder: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]*(/[A-Za-z0-9][A-Za-z0-9_. -]*)*$")] | None = None
     """Subfolder of the data set's folder to unpack into. null: the data set's folder itself."""
 
 
 class Url(Settings):
-    """Archives to load, and their terms."""
+    """Archives to download, and their terms."""
 
     archives: Annotated[list[Archive], Field(min_length=1)]
-    """The archives, in the order in which they are loaded."""
+    """The archives, in the order in which they are downloaded."""
     licence: Annotated[str, Field(min_length=1)]
     """Name of the licence."""
     citation: str = ""
@@ -63,7 +63,7 @@ class Url(Settings):
     terms: str = ""
     """Address of the terms. Empty: none, unless `consent_required`."""
     consent_required: bool = False
-    """true: nothing is loaded before the source says `consent: true`."""
+    """true: nothing is downloaded before the source says `consent: true`."""
 
     @model_validator(mode="after")
     def _terms_to_consent_to(self) -> "Url":
@@ -78,7 +78,7 @@ class Source(Settings):
     drawn: Drawn | None = None
     """Rendered here."""
     url: Url | None = None
-    """Loaded from the web."""
+    """Downloaded from the web."""
     path: str | None = None
     """A folder or an archive on this machine, which is only read. `~` is the home folder."""
     consent: bool = False
@@ -210,7 +210,7 @@ class FetchSettings(Settings):
     folder: str
     """Folder of a data set that is drawn or unpacked here."""
     downloads: str
-    """Folder that archives are loaded to."""
+    """Folder that archives are downloaded to."""
     checksums: str
     """File of the checksums of archives whose publisher gives none, as first seen."""
 

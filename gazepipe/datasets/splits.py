@@ -24,7 +24,7 @@ GIVEN_ROLES = {"train": "train", "val": "validation", "test": "test"}
 
 
 def split_subjects(settings: Split, store: Path, split: Path) -> None:
-    """assign subjects to folds and roles
+    """Assign subjects to folds and roles.
 
     Writes the table of `make_split` for the subjects of a store.
     """

@@ -100,7 +100,7 @@ def write_store(path: str | Path, batches: Iterable[dict[str, Any]], attrs: dict
 
 
 def open_store(path: str | Path) -> Store:
-    """Open a store and check it; raises UserError naming the file, what is wrong and the mend.
+    """Open a store and check it; raises UserError naming the file, what is wrong and the correction.
 
     Checked are schema version, columns, types and shapes, finite targets (angles within +-pi/2) and head poses,
     text, and the image normalisation. Pixels are not read.

@@ -1,4 +1,4 @@
-"""The stage `predict-mean`: what a network must beat. Without torch, whose import takes longer than such a job."""
+"""The stage `predict-mean`: the baseline. Without torch, whose import takes longer than such a job."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from gazepipe.geometry import angles_to_vector, vector_to_angles
 
 
 def predict_mean(settings: MeanSettings, train_store: Path, split: Path, store: Path, predictions: Path) -> None:
-    """predict the mean gaze of the training subjects, the least that a network must beat
+    """Predict the mean gaze of the training subjects for every sample: the baseline for all networks.
 
     `split` belongs to `train_store`. The prediction is `mean_gaze` for all samples of `store`. Same CSV as `predict`;
     the image size does not matter.

@@ -17,7 +17,7 @@ BATCH = 64
 
 
 def predict(settings: PredictSettings, weights: Path, store: Path, split: Path, predictions: Path) -> None:
-    """predict one data set with one trained network
+    """Predict the samples of a data set with one trained network.
 
     The CSV `predictions` has the COLUMNS of the store's unit, in the order of the store, `sample` the
     row of the store and angles in radians with six decimals, or points in pixels with three; it appears when it

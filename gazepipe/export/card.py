@@ -1,4 +1,4 @@
-"""`card.md`: what a person must know who is handed a bundle."""
+"""`card.md`: what the user of a bundle must know."""
 
 import textwrap
 

@@ -128,6 +128,6 @@ def check(name: str, difference: float, units: str) -> None:
     """Refuse, with a UserError, a file in full precision that does not predict what torch does."""
     if not difference <= LARGEST_DIFFERENCE[units]:
         raise UserError(
-            f"{name}: predicts up to {difference:.3g} {ERROR_UNIT[units]} beside the network that it came from; "
-            "a forward that looks at numbers, in Python, cannot be exported: write it with tensor operations"
+            f"{name}: differs by up to {difference:.3g} {ERROR_UNIT[units]} from the network that was exported; "
+            "write its forward with tensor operations: Python conditions on tensor values cannot be exported"
         )

@@ -1,4 +1,4 @@
-"""The stage `speed`: deployed networks and eager torch against each other, in one interleaved run of one machine."""
+"""The stage `speed`: exported networks and eager torch, timed in one interleaved run on one machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ PACKAGES = ("torch", "numpy", "onnxruntime", "openvino", "nncf")
 
 
 def speed(settings: SpeedSettings, bundles: list[Path], weights: list[Path], table: Path, machine: Path) -> None:
-    """Time the exported networks of a data set in every runtime, and eager.
+    """Time the exported networks of a data set in every runtime, beside eager torch.
 
     `bundles` are the descriptions (preprocess.json) of the bundles, `weights` the files that they were made from, both
     in the order of `settings.networks`. `table` is a CSV of COLUMNS: one row per network, runtime, precision and batch

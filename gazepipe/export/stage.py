@@ -53,7 +53,7 @@ def export(
     state: Path | None = None,
     key: str = "",
 ) -> None:
-    """Write a trained network as a bundle, a folder of files for other runtimes.
+    """Export a trained network as a bundle: a folder of files for other runtimes.
 
     It holds the model files of `runtime.FILES`, `preprocess.json` with their checksums, `card.md`, and the tables
     `deploy.csv` and `subjects.csv` (see `compare.compared`). `predictions` is the run's prediction file of the fold's
@@ -89,7 +89,7 @@ def export_errors(
     state: Path | None = None,
     key: str = "",
 ) -> None:
-    """Write the error of every test subject through every file that a bundle of a trained network would hold.
+    """Measure every test subject's error through each file that a network is exported to.
 
     `errors` is what is `subjects.csv` in a bundle; arguments and errors as of `export`.
     """

@@ -67,6 +67,6 @@ def check_predictions(path: Path, test: Samples, reference: np.ndarray) -> None:
     furthest = float(errors(frame[columns].to_numpy(np.float64), reference, test.units).max())
     if furthest > SAME_PREDICTION[test.units]:
         raise UserError(
-            f"{path}: is up to {furthest:.3g} {ERROR_UNIT[test.units]} beside what these weights predict; "
+            f"{path}: differs by up to {furthest:.3g} {ERROR_UNIT[test.units]} from what these weights predict; "
             "delete it and predict again"
         )

@@ -67,7 +67,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise UserError(f"{path}: schema is {found!r}, expected {SCHEMA}; export the network with this version")
     if content.get("task") != TASK:
-        raise UserError(f"{path}: task is {content.get('task')!r}, expected {TASK!r}; this bundle sees no faces")
+        raise UserError(f"{path}: task is {content.get('task')!r}, expected {TASK!r}; use a bundle of a face network")
     patch = _patch(path, content)
     mean, std = (_number(path, content, name) for name in ("mean", "std"))
     if std <= 0:

@@ -15,7 +15,7 @@ DERIVATIVE_CUTOFF_HZ = 1.0
 class OneEuro:
     """The filter of Casiez, Roussel, Vogel ("1 Euro Filter", CHI 2012), algorithms 1 and 2, for vectors.
 
-    A low-pass whose cutoff, in Hz, is `min_cutoff + beta * speed`: still things hold still, quick ones are not late.
+    A low-pass whose cutoff, in Hz, is `min_cutoff + beta * speed`: slow motion is smoothed more, fast motion less.
     `speed` is the length of the low-passed derivative, so that all directions are filtered alike; of one number
     it is the paper's filter.
     """

@@ -53,7 +53,7 @@ class Tracker:
         return self._tracks
 
     def forget(self) -> None:
-        """Follow no face any further: the next frame is of another scene or size."""
+        """Drop all tracks: the next frame is of another scene or size."""
         self._tracks = []
 
     def _follow(self, image_bgr: np.ndarray) -> list[Track]:

@@ -1,4 +1,4 @@
-"""Gaze in a video: read ahead in one thread, find faces and gaze in this one, write behind in a third."""
+"""Gaze in a video: frames are decoded in one thread, analysed in this one and written in a third."""
 
 import os
 import resource
@@ -102,7 +102,7 @@ def run_video(source: str, bundle_folder: Path, options: Options) -> str:
 
 
 class Clock:
-    """Wall and CPU time of the stages, in ms a frame: in the mean of all, and of late."""
+    """Wall and CPU time of the stages, in ms a frame: in the mean over all frames, and over the last ones."""
 
     def __init__(self) -> None:
         self.wall_ms: dict[str, float] = defaultdict(float)
@@ -128,7 +128,7 @@ class Clock:
         self._last = now
 
     def lines(self) -> list[str]:
-        """Rate and times of late, for the screen."""
+        """Rate and times of the last frames, for the screen."""
         frame = self._recent.get("frame")
         rate = f"{1000 / frame:.0f} frames/s" if frame else "- frames/s"
         return [rate, "  ".join(f"{stage} {self._recent.get(stage, 0):.1f}" for stage in STAGES) + " ms"]

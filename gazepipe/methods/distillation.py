@@ -121,8 +121,7 @@ def largest_squared_error(teacher: nn.Module, train: Samples, device: torch.devi
 
 
 def feature_adapters(feature: FeatureKD, student: nn.Module, teacher: nn.Module, seed: int) -> nn.ModuleList:
-    """One ModuleDict per stage that maps what the student shows to what the teacher shows; trained, never
-    saved.
+    """One ModuleDict per stage that maps the student's feature maps to the teacher's; trained, never saved.
 
     `masked` and `non_local` are 1x1 convolutions and `channel` a fully connected layer from the student's
     channels to the teacher's, `spatial` is a 3x3 convolution from one map to one; only those of terms with a
@@ -168,7 +167,7 @@ def feature_loss(
 
 
 def attention_mask(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Where the two look: [B, 1, h, w] of mean 1 per sample, without a gradient.
+    """Attention mask of both networks: [B, 1, h, w] of mean 1 per sample, without a gradient.
 
     h w softmax(mean_c |F| / T) over the places of each sample, averaged over student and teacher.
     """

@@ -148,8 +148,8 @@ class _Run:
 
     def recover(self, name: str, smaller: Callable[[], Network], epochs: int) -> Network:
         """See `gazepipe.training.method.Recover`; the state and what came of it are kept beside the run's."""
-        parts = [f"{name}-training", name]
-        under_way, kept = (None if self.state is None else self.state.part(part) for part in parts)
+        names = [f"{name}-training", name]
+        under_way, kept = (None if self.state is None else self.state.nested(name) for name in names)
         found = None if kept is None else kept.load("recovered")
         if found is None:
             model, spec = smaller()

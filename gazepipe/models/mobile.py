@@ -1,4 +1,4 @@
-"""mobile_gaze: a network of the mobile class that does not lose sight of where things are."""
+"""mobile_gaze: a small network for mobile processors that keeps spatial resolution."""
 
 import torch
 from torch import nn
@@ -29,8 +29,8 @@ def mobile_gaze(width: float, input_shape: tuple[int, int, int]) -> nn.Module:
     - An inverted residual with a depth-wise convolution (MobileNetV2, Sandler et al. 2018) costs less than half of
       a ResNet block of the same width; its narrow ends are linear. It sees 5x5 pixels: at these widths that adds an
       eighth to the cost of 3x3, and stands in for layers that the short network does not have.
-    - ReLU, and no squeeze-and-excitation: a u8 activation then spends all its steps on values above zero, the ReLU
-      melts into the convolution before it, and no scale depends on the whole image.
+    - ReLU, and no squeeze-and-excitation: a u8 activation then has all its steps above zero, the ReLU is fused
+      into the convolution before it, and no scale depends on the whole image.
     - The head does not average over places. It reads a map of at most 14x14 places, 16 channels of each, with
       weights of its own for each place: pitch and yaw are about where something is.
 

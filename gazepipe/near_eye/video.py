@@ -1,4 +1,4 @@
-"""A near-eye network at work, as a video: the four eyes beside the scene frame, prediction, truth, and error."""
+"""The video of a near-eye network: the four eye images beside the scene frame, prediction, truth, and error."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -83,7 +83,7 @@ class Clip:
 def near_eye_video(
     weights: Path, store: Path, receipt: Path, subject: str, out: Path, frames: int | None = None, rate: float = 12.0
 ) -> str:
-    """Write an MP4 (1280 x 720, H.264) of what a near-eye network sees of a subject, and how far off it is.
+    """Write an MP4 (1280 x 720, H.264) of a subject's eye images and scene, with prediction, truth and error.
 
     Eye images come from the `store`, as the network sees them, scene frames from the native folder that the `receipt`
     of `fetch` names; the first `frames` of them (None: all), `rate` a second. Returns a report of one line. Raises

@@ -15,7 +15,7 @@ from gazepipe.profiling.throughput import measure
 
 
 def profile(settings: ProfileSettings, costs: Path, weights: Path | None = None) -> None:
-    """Count and time one network.
+    """Count parameters and multiply-adds of one network, and time it.
 
     Writes {"sizes": {name: {"model", "params", "macs", "rows"}}, "threads", "machine", "versions"} as JSON; of
     itracker4 "first_fc_params", too, those of its first fully connected layer. Timing needs the network's shape only,

@@ -1,4 +1,4 @@
-"""`checksums.json`: the checksum of every result of a run, and what has become of them since."""
+"""`checksums.json`: the checksum of every result of a run, and the comparison of the results with it."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ CACHE = ".records/.checksums.json"
 """Checksums as they were taken last, and of what."""
 
 FORMER = "manifest.json"
-"""What `checksums.json` was called once; one that was left behind is no result."""
+"""The former name of `checksums.json`; a file of that name is no result."""
 
 
 def write_checksums(root: Path, elsewhere: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""`gazepipe diff`: two runs by the records that they left beside their weights."""
+"""`gazepipe diff`: two runs by the run.json beside their weights."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where a result came from: fingerprints of source and configuration, and the record kept beside each run."""
+"""Fingerprints of source and settings: what a job's key is made of."""
 
 import ast
 import hashlib
@@ -108,7 +108,7 @@ def _parse(module: str) -> ast.Module:
     try:
         return ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
-        raise UserError(f"{path}: line {error.lineno}: {error.msg}; mend it and run again") from None
+        raise UserError(f"{path}: line {error.lineno}: {error.msg}; correct it and run again") from None
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The Markdown page of tables: what a reader meets first, so it says what was measured on what."""
+"""The Markdown page of tables, with what was measured, on which data and which machine."""
 
 from gazepipe.common.machine import machine, versions
 from gazepipe.common.markdown import label

@@ -1,4 +1,4 @@
-"""The figure of deployed networks: error against latency and against size, with the frontier of the best."""
+"""The figure of deployed networks: error against latency and against size, with the Pareto front."""
 
 import itertools
 import math

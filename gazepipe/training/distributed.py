@@ -156,8 +156,8 @@ class SharedState(State):
         if self.group.first:
             super().save(tensors, facts)
 
-    def part(self, name: str) -> State:
-        return SharedState(super().part(name).path, self.key, self.group)
+    def nested(self, name: str) -> State:
+        return SharedState(super().nested(name).path, self.key, self.group)
 
     def remove(self) -> None:
         if self.group.first:

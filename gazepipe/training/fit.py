@@ -31,7 +31,7 @@ HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "validation_error")
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a training was like; `history` has one row of HISTORY_COLUMNS per epoch, epochs counted from 1.
+    """The result of a training; `history` has one row of HISTORY_COLUMNS per epoch, epochs counted from 1.
 
     Errors are those of the best epoch, in degrees or pixels; `seconds` and `resumes` count earlier processes, too.
     """
@@ -201,7 +201,7 @@ def _judge(run: Run, validation: Samples, rate: float, label: str, pause: Callab
 def stalled(past: list[float], early_stopping: EarlyStopping | None) -> bool:
     """Whether the errors `past` of a cycle's epochs have not fallen by more than `delta` for `patience` epochs.
 
-    A fall is one below the error at the last fall: many small ones do not add up unseen, nor does noise count.
+    A fall is counted from the error at the last fall: small falls add up until they count, and noise does not count.
     """
     if early_stopping is None:
         return False

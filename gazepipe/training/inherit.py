@@ -57,7 +57,7 @@ def load_teacher(teacher: Path, student_spec: dict, samples: Samples) -> nn.Modu
     normalisation = [metadata.get(name) for name in ("mean", "std")]
     if normalisation != [samples.mean, samples.std]:
         raise UserError(
-            f"{teacher}: sees images by mean and deviation {normalisation}, the student by "
+            f"{teacher}: normalises images by mean and deviation {normalisation}, the student by "
             f"{[samples.mean, samples.std]}; give both the same training.normalise"
         )
     # The configuration has already named the student's architecture: a user's own network may be its own teacher.

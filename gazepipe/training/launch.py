@@ -1,6 +1,6 @@
 """Start the processes of one training, as torchrun does, and say in one line why they ended.
 
-The first process is the one that speaks; what the others say is heard where one of them is why the run ended.
+Only the first process prints. The output of another one is printed where its failure ended the run.
 """
 
 import logging
@@ -58,11 +58,11 @@ def launch(entry: Callable[[list[str]], int], arguments: list[str], processes: i
 def judge(rank: int, processes: int, code: int, said: Path) -> NoReturn:
     """Leave as the process that failed first, with the exit `code`; what it `said` is a file where it is not rank 0."""
     if code == os.EX_TEMPFAIL:
-        raise UserError(f"training.processes: the {processes} lost each other; run again, which goes on where it was")
+        raise UserError(f"training.processes: the {processes} processes lost their connection; run again to continue")
     if code < 0:
         raise UserError(
             f"training.processes: process {rank + 1} of {processes} was ended by {signal.Signals(-code).name}; "
-            "see whether memory was short, and run again, which goes on from the last saved state"
+            "check the memory, and run again to continue from the last saved state"
         )
     if rank > 0:
         lines = said.read_text(errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""All that changes while a network is trained, so that it can be put away at any step and taken up again."""
+"""The mutable state of a training, which can be saved at any step and restored."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from gazepipe.training.state import Snapshot
 class Average(AveragedModel):
     """Exponential moving average of a network's weights; its batch statistics are those of the last step.
 
-    The decay of the n-th update is (1 + n) / (10 + n), up to `decay`, so that the start is soon forgotten.
+    The decay of the n-th update is (1 + n) / (10 + n), up to `decay`, so that the initial weights soon count little.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

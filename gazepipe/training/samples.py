@@ -73,8 +73,8 @@ def pixel_statistics(samples: Samples) -> tuple[float, float]:
     spread = count * squares - total * total
     if spread == 0:
         raise UserError(
-            f"training.normalise: every training pixel is {total // count}, which has no deviation; "
-            "look at the images, or use store"
+            f"training.normalise: every training pixel is {total // count}, so the standard deviation is 0; "
+            "check the images, or use store"
         )
     return total / (255 * count), math.sqrt(spread) / (255 * count)
 
@@ -113,7 +113,7 @@ def evaluation_batch(samples: Samples) -> int:
 
 
 def to_unit(images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """u8 [B, V, H, W] to floats in [0, 1] on `device`; only the bytes travel."""
+    """u8 [B, V, H, W] to floats in [0, 1] on `device`; they are transferred as u8."""
     return images.to(device, non_blocking=True).float().div_(255)
 
 

@@ -72,7 +72,7 @@ class State:
     def offer(self, snapshot: Callable[[], Snapshot]) -> None:
         """Save a snapshot if it is time; raises Stopped, having saved one, if a signal came.
 
-        Where it cannot be saved the run goes on: it loses its insurance, not its work.
+        Where it cannot be saved, the run continues without a new state.
         """
         if not self.is_due():
             return
@@ -83,7 +83,7 @@ class State:
             raise Stopped(STOPPED_STATUS)
 
     def is_due(self) -> bool:
-        """Whether it is time to save: some has gone by, or a signal came."""
+        """Whether it is time to save: `seconds` have passed, or a signal came."""
         return self.signal is not None or time.monotonic() - self.saved >= self.seconds
 
     def save(self, tensors: dict[str, torch.Tensor], facts: dict) -> None:
@@ -95,8 +95,8 @@ class State:
         except OSError as error:
             print(f"{self.path}: state not saved ({error.strerror})", file=sys.stderr, flush=True)
 
-    def part(self, name: str) -> "State":
-        """The state of a part of the run, of the same key, which `remove` deletes along."""
+    def nested(self, name: str) -> "State":
+        """A state within this one, of the same key, for one training of several; `remove` deletes it, too."""
         return State(self.path.with_name(f"{self.path.name}-{name}"), self.key)
 
     @contextmanager
@@ -115,7 +115,7 @@ class State:
                 signal.signal(number, handler)
 
     def remove(self) -> None:
-        """Delete the state and its parts', and what a killed process may have left of one."""
+        """Delete the state and those nested in it, and what a killed process may have left of one."""
         folder, name = self.path.parent, self.path.name
         for pattern in (f".partial-*-{name}", f".partial-*-{name}-*", f"{name}-*", name):
             for leftover in folder.glob(pattern):

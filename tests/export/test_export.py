@@ -194,7 +194,7 @@ def test_gaze_points_in_pixels(settings, predicted, tmp_path):
     ("change", "match"),
     [
         (lambda rows: rows[:-1], "is not about the test subjects"),
-        (lambda rows: [rows[0], *(line[: line.rfind(",")] + ",1.5" for line in rows[1:])], "beside what these weights"),
+        (lambda rows: [rows[0], *(line[: line.rfind(",")] + ",1.5" for line in rows[1:])], "from what these weights"),
     ],
 )
 def test_predictions_of_another_network_are_refused(settings, run, tmp_path, change, match):

@@ -434,7 +434,8 @@ def test_the_process_that_failed_first_tells_why(tmp_path, capsys, rank, code, s
 
 
 @pytest.mark.parametrize(
-    ("rank", "code", "match"), [(1, -9, "process 2 of 2 was ended by SIGKILL"), (0, 75, "the 2 lost each other")]
+    ("rank", "code", "match"),
+    [(1, -9, "process 2 of 2 was ended by SIGKILL"), (0, 75, "the 2 processes lost their connection")],
 )
 def test_what_no_process_could_tell_is_told(tmp_path, rank, code, match):
     with pytest.raises(UserError, match=match):

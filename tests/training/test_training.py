@@ -151,7 +151,7 @@ def test_only_training_pixels_normalise(store, split):
 
 def test_images_without_any_contrast_are_refused():
     flat = Samples(np.full((2, 1, 3, 3), 7, np.uint8), np.arange(2), np.zeros((2, 2)), np.array(["a", "b"]), 0.5, 0.5)
-    with pytest.raises(UserError, match=r"training\.normalise: every training pixel is 7, which has no deviation"):
+    with pytest.raises(UserError, match=r"training\.normalise: every training pixel is 7, so the standard deviation"):
         pixel_statistics(flat)
 
 
@@ -567,7 +567,7 @@ def test_a_teacher_of_other_numbers_is_refused(base, store, split, points, tmp_p
     match, teacher = r"teacher\.safetensors: predicts rad, the data set is in px", tmp_path / "teacher.safetensors"
     refused(tmp_path, match, chosen, points, split, teacher=teacher)
     chosen = settings({"normalise": "training"}, kinds={"kd": {}})
-    match = r"sees images by mean and deviation \[0\.5, 0\.5\].*normalise"
+    match = r"normalises images by mean and deviation \[0\.5, 0\.5\].*normalise"
     refused(tmp_path, match, chosen, store, split, teacher=base)
 
 

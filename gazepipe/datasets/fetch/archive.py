@@ -1,4 +1,4 @@
-"""Unpack archives that strangers made: zip and tar (plain, gz, bz2, xz), nothing else, and nothing outside the folder.
+"""Unpack untrusted archives: zip and tar (plain, gz, bz2, xz), nothing else, and nothing outside the folder.
 
 Refused, each with one line: absolute paths, `..`, links of any kind, devices, encrypted members, bombs, damage.
 The standard library writes the members (tarfile with its filter "data", zipfile with its own clean names) and compares
@@ -91,7 +91,7 @@ def extract(archive: str | Path, folder: str | Path, limits: Limits | None = Non
 
 @contextmanager
 def _told(archive: Path, folder: Path) -> Iterator[None]:
-    """Whatever a damaged archive raises, as one line."""
+    """Turn whatever a damaged archive raises into one line."""
     try:
         yield
     except DAMAGED as error:
@@ -101,7 +101,7 @@ def _told(archive: Path, folder: Path) -> Iterator[None]:
         if error.errno in (None, errno.EINVAL):
             raise _damaged(archive, error) from None
         place = error.filename or folder
-        raise UserError(f"{place}: {error.strerror} while unpacking {archive}; mend that and run again") from None
+        raise UserError(f"{place}: {error.strerror} while unpacking {archive}; correct this and run again") from None
 
 
 def _damaged(archive: Path, error: Exception) -> UserError:

@@ -1,10 +1,10 @@
-"""Bring a file of any size over http(s): resumed after a break, retried with back-off, its size and checksum told.
+"""Download a file of any size over http(s): resumed, retried with back-off, size and checksum known.
 
-While it comes, the file is `<name>.partial`, beside `<name>.partial.json`, which keeps the server's word on its version
-(ETag, Last-Modified, length), so that two versions are never joined.
+Until it is complete, the file is `<name>.partial`, beside `<name>.partial.json`, which keeps the version that the
+server gave (ETag, Last-Modified, length), so that two versions are never joined.
 
-On requests and by hand: pooch, parfive and fsspec do not resume; pypdl and smart_open do, but send no If-Range with the
-version of an earlier run; none gives up a connection that only drips. urllib3's Retry ends where a body begins.
+Written on requests: pooch, parfive and fsspec do not resume; pypdl and smart_open do, but send no If-Range with the
+version of an earlier run; none gives up a connection that is too slow. urllib3's Retry does not cover the body.
 """
 
 import fcntl
@@ -40,9 +40,9 @@ HOPELESS = (ValueError, requests.exceptions.TooManyRedirects, requests.exception
 class Patience:
     """When to try again and when to give up.
 
-    `attempts` in a row that bring next to nothing end the download. Between two, `backoff_s`, doubled each time up to
-    `longest_s` (a server's Retry-After up to there counts, too). An attempt ends where nothing comes for `timeout_s`,
-    or less than `least_rate` bytes per second in the mean of `window_s`.
+    Gives up after `attempts` attempts in a row that each add less than `least_rate` * `window_s` bytes. The wait
+    between two is `backoff_s`, doubled each time up to `longest_s`; a server's Retry-After counts up to that, too. An
+    attempt ends after `timeout_s` without data, or below a mean of `least_rate` bytes per second over `window_s`.
     """
 
     attempts: int = 8
@@ -68,13 +68,13 @@ def download(
     sha256: str | None = None,
     patience: Patience | None = None,
 ) -> str:
-    """Bring `url` to `target`, unless it lies there already; returns the SHA-256 of what lies there, in hex.
+    """Download `url` to `target`, unless that file exists; returns the file's SHA-256 in hex.
 
-    `size` in bytes is checked, before anything is loaded where the server announces it. `sha256` is what the caller
-    expects and will compare: knowing it, the download is resumed even from a server that tells no versions, and where
-    the joined pieces do not match, it is loaded once more in one piece. Several processes may ask for the same target;
-    one loads it. Raises UserError where the address is refused, the size is another, the disk is full, or patience is
-    at an end; what has arrived stays for the next run.
+    `size` in bytes is checked, before the download where the server announces it. `sha256` is what the caller expects
+    and will compare: with it, the download is resumed even from a server that gives no versions, and where the joined
+    pieces do not match, the file is downloaded once more in one piece. Several processes may ask for the same target;
+    one downloads it. Raises UserError where the address is refused, the size differs, the disk is full, or the attempts
+    are used up; the bytes received are kept for the next run.
     """
     target, patience = Path(target), patience or Patience()
     partial = target.with_name(f"{target.name}.partial")
@@ -129,7 +129,7 @@ def _transfer(url: str, partial: Path, size: int | None, blind: bool, patience: 
                 if failures >= patience.attempts:
                     raise UserError(
                         f"{url}: {error}; gave up after {attempts} attempts, {_length(partial)} bytes are kept in "
-                        f"{partial}; run again to go on, or load it by hand and name the file as source.path"
+                        f"{partial}; run again to resume, or download it by hand and give the file as source.path"
                     ) from None
                 wait_s = min(patience.longest_s, max(error.wait_s, patience.backoff_s * 2 ** max(failures - 1, 0)))
                 print(f"{url}: {error}; trying again in {wait_s:g} s", file=sys.stderr, flush=True)
@@ -182,8 +182,8 @@ def _answer(url: str, response: requests.Response, partial: Path, have: int, kno
         after = response.headers.get("Retry-After", "")
         raise _Broken(f"the server answers {status} {response.reason}", float(after) if after.isdecimal() else 0.0)
     raise UserError(
-        f"{url}: the server answers {status} {response.reason}; correct the address, or load the file by hand and "
-        "name it as source.path"
+        f"{url}: the server answers {status} {response.reason}; correct the address, or download the file by hand "
+        "and give it as source.path"
     )
 
 
@@ -202,12 +202,12 @@ def _receive(response: requests.Response, partial: Path, start: int, total: int 
 def _megabytes(
     response: requests.Response, partial: Path, start: int, total: int | None, patience: Patience
 ) -> Iterator[None]:
-    """Append what comes to `partial`, yielding once per megabyte; _Broken where it comes too slowly."""
+    """Append the data received to `partial`, yielding once per megabyte; _Broken where the rate is too low."""
     length, shown = start, start
     window, window_length = time.monotonic(), start
     try:
         with open(partial, "ab") as file:
-            # read1 returns what has come: a drip must not hold up the clock.
+            # read1 returns what has arrived: a slow connection must not delay the check of its rate.
             while piece := response.raw.read1(PIECE, decode_content=False):
                 file.write(piece)
                 length += len(piece)

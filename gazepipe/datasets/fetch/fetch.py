@@ -19,9 +19,9 @@ DRAWN, UNPACKED = ".drawn.json", ".unpacked.json"  # mark the folders that gazep
 
 
 def fetch(settings: FetchSettings, receipt: Path, workers: int = 1, patience: Patience | None = None) -> None:
-    """get a data set in its native layout: draw it, load it, or look at what is there
+    """Get a data set in its native layout: draw it, download it, or check the folder that holds it.
 
-    A data set that is drawn or unpacked here lies in `settings.folder`; a folder that is somebody else's is only read.
+    A data set that is drawn or unpacked here lies in `settings.folder`; the folder of a `path` source is only read.
     Writes the receipt {"folder", "layout", "source", "files", "bytes", "checksum"} last. `workers`: processes that
     draw. Raises UserError where consent is missing, a download fails or is not the file expected, an archive is unsafe
     or holds another data set, or a folder is missing or empty.
@@ -61,7 +61,7 @@ def _draw(settings: FetchSettings, drawn: Drawn, folder: Path, workers: int) -> 
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """What somebody else put into our folder is not ours to delete."""
+    """Refuse a folder with files that gazepipe did not write: it would be emptied."""
     if not folder.is_dir():
         return
     names = {entry.name for entry in folder.iterdir()}
@@ -77,7 +77,7 @@ def _from_path(settings: FetchSettings, path: Path) -> Path:
         _look(path, settings)
         return path
     if not path.is_file():
-        raise UserError(f"{path}: no such folder or archive; mend datasets.*.source.path")
+        raise UserError(f"{path}: no such folder or archive; correct datasets.*.source.path")
     folder = Path(settings.folder)
     with alone(folder.with_name(f".{folder.name}.lock")):
         return _unpack(settings, [(path, "")], [sha256(path)])
@@ -87,7 +87,7 @@ def _from_path(settings: FetchSettings, path: Path) -> Path:
 
 
 def _load(settings: FetchSettings, source: Url, patience: Patience | None) -> Path:
-    """Load, verify and unpack the archives of a `url` source; what is there already is only verified."""
+    """Download, verify and unpack the archives of a `url` source; what is there already is only verified."""
     folder = Path(settings.folder)
     _require_consent(folder.name, source, settings.source.consent)
     known, archives = Path(settings.checksums), source.archives
@@ -114,7 +114,7 @@ def _require_consent(dataset: str, source: Url, consent: bool) -> None:
 
 
 def _download(archive: Archive, downloads: Path, known: Path, patience: Patience | None) -> tuple[Path, str]:
-    """(path, SHA-256) of one archive, loaded and compared with the configuration, or with the `known` checksums."""
+    """(path, SHA-256) of one archive, downloaded and compared with the configuration, or with the `known` checksums."""
     url = archive.url
     expected, told_by = archive.sha256, "the configuration"
     if expected is None:
@@ -125,7 +125,7 @@ def _download(archive: Archive, downloads: Path, known: Path, patience: Patience
         mend = "correct sha256" if told_by == "the configuration" else f"remove the entry of {url}"
         raise UserError(
             f"{target}: the file has changed: SHA-256 {found}, expected {expected} from {told_by}; "
-            f"delete it to load it again, or, if the new file is right, {mend} in {told_by}"
+            f"delete it to download it again, or, if the new file is right, {mend} in {told_by}"
         )
     return target, found
 
@@ -213,7 +213,7 @@ def _unpacked_before(folder: Path, subfolders: list[str], checksums: Sequence[st
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Half-unpacked folders of killed runs: as large as the data set, and nobody's (we hold the lock)."""
+    """Delete half-unpacked folders of killed runs; nobody uses them, since this process holds the lock."""
     leftover = re.compile(rf"\.partial-\d+-{re.escape(folder.name)}")
     for entry in folder.parent.iterdir() if folder.parent.is_dir() else ():
         if leftover.fullmatch(entry.name):

@@ -13,7 +13,7 @@ from gazepipe.near_eye.settings import AgreementSettings
 
 
 def explain_seeds(settings: AgreementSettings, explanations: list[Path], folder: Path) -> None:
-    """Compare what was read from the networks of several seeds.
+    """Compare the explanations of one network over its seeds.
 
     `explanations` are the files explain.json of `explain`, in whose folders lie the others. `folder` receives runs.csv,
     runs_dimension.csv and runs.png. Rows of runs.csv: "importance", "a", "b" (folders), "spearman", "top_overlap" of

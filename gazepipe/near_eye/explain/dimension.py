@@ -1,7 +1,7 @@
-"""How many dimensions an embedding really has, by four estimators beside the spectrum of the weights.
+"""The effective dimension of an embedding, by four estimators beside the spectrum of the weights.
 
-Only the active subspace knows what the head does with the embedding; PCA, participation ratio and TwoNN see
-the cloud of points alone, and the weight spectrum not even that.
+Only the active subspace depends on the head; PCA, participation ratio and TwoNN depend on the embeddings alone,
+and the spectrum of the weights not even on these.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Where in the four images the gaze point comes from, and whether these maps tell anything about the network.
+"""Attribution maps of the gaze point over the four images, and the sanity check of these maps.
 
 A network has two outputs: each attribution is taken for x and y in pixels, and a map is their Euclidean norm.
 """
@@ -119,7 +119,7 @@ def describe(maps: np.ndarray) -> list[dict]:
 def sanity(
     network: Tapped, spec: dict, x: torch.Tensor, seed: int
 ) -> tuple[list[dict], dict[str, dict[str, np.ndarray]]]:
-    """Do attributions change when the network forgets what it learnt (Adebayo et al. 2018)?
+    """Whether attributions change when the weights are randomised (Adebayo et al. 2018).
 
     The weights of `network`, built from `spec`, are replaced by newly initialised ones, from the head down (GROUPS).
     Returns rows {"method", "step", "signed", "strength", "ssim"}, means over the samples x: likeness to the trained

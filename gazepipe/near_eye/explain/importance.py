@@ -92,8 +92,8 @@ def head_attributions(head: Head, z: torch.Tensor, steps: int = IG_STEPS) -> tor
 
 
 def random_forest(z: torch.Tensor, target: torch.Tensor, trees: int, seed: int) -> np.ndarray:
-    """Impurity importances [E] of a forest from embedding to gaze point: the prior's. It sees no head, and
-    dimensions that go together share their credit.
+    """Impurity importances [E] of a forest from embedding to gaze point: that of the earlier prototype. It does
+    not use the head, and correlated dimensions share their importance.
     """
     forest = RandomForestRegressor(trees, max_features=1 / 3, random_state=seed, n_jobs=1)
     return forest.fit(z.numpy(), target.numpy()).feature_importances_

@@ -1,4 +1,4 @@
-"""The figures of `explain` that show images: heat maps over the four eyes, and what becomes of them at random."""
+"""The figures of `explain` that show images: heat maps over the four eye images, and the sanity check."""
 
 from pathlib import Path
 

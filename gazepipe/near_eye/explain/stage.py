@@ -1,4 +1,4 @@
-"""The stage `explain`: a near-eye run's weights to what matters in it, and to how narrow it may be."""
+"""The stage `explain`: which inputs and dimensions of a near-eye network matter, and how narrow it may be."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from gazepipe.training.device import make_deterministic, resolve_device
 
 
 def explain(settings: ExplainSettings, weights: Path, store: Path, split: Path, folder: Path) -> None:
-    """Read from a near-eye network what matters in it, and how narrow it may be.
+    """Explain a near-eye network: which inputs and dimensions matter, and how narrow it may be.
 
     Writes figures, CSVs, `width.json` and `explain.json` into `folder`, all at once. What is shown is read from the
     test subjects (at most MOST_SAMPLES of them); what is decided, the width and the dimensions to keep, from the

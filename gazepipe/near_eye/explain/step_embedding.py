@@ -1,4 +1,4 @@
-"""What is told of the test subjects' embedding: its dimensions weighed, compared between subjects, counted and swept.
+"""The part of `explain` about the embedding: importance, agreement between subjects, effective dimension and sweep.
 
 Each step writes its files into `folder` and returns its part of explain.json.
 """

@@ -1,4 +1,4 @@
-"""What is told of the images: heat maps of a few test samples, and whether they tell anything about the network."""
+"""The part of `explain` about the images: heat maps of a few test samples, and their sanity check."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is told of the first layer's width: decided on training and validation subjects alone."""
+"""The part of `explain` about the first layer's width, decided on training and validation subjects alone."""
 
 from pathlib import Path
 

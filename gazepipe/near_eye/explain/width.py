@@ -165,7 +165,7 @@ def choose_width(curve: list[dict], kind: str, full_error: float, tolerance: flo
     """The smallest width of `kind` that, like every wider one, has a recovered error of at most (1 + tolerance) *
     full_error; the widest where there is none.
 
-    A narrow network that is good where somewhat wider ones are not owes it to the draw of validation subjects.
+    A narrow network that is better than somewhat wider ones is so by chance of the validation subjects.
     """
     widest, *others = sorted((row for row in curve if row["kind"] == kind), key=lambda row: -row["width"])
     within = takewhile(lambda row: row["after_px"] <= (1 + tolerance) * full_error, others)

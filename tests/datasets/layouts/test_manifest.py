@@ -14,7 +14,7 @@ from gazepipe.datasets.images import UnusableImage, read_picture
 from gazepipe.datasets.layouts import manifest
 from gazepipe.datasets.prepare import expected_subjects, merge, write_part
 from gazepipe.datasets.store import open_store
-from gazepipe.drawn.draw import draw
+from gazepipe.drawn.draw import checked, draw
 from gazepipe.drawn.face import laptop
 from gazepipe.drawn.layouts import manifest as drawer
 from gazepipe.errors import UserError
@@ -39,7 +39,7 @@ def drawn(tmp_path_factory):
 
 def errors_deg(prepared, index):
     """Angles between the stored labels and the drawn ones, each turned by the drawn head's own R."""
-    subject, errors = drawer._subject(index, DRAWN), []
+    subject, errors = drawer._subject(index, checked(DRAWN)), []
     for frame, target in zip(prepared.frame, prepared.target, strict=True):
         rng = np.random.default_rng([DRAWN["seed"], drawer.STREAM, index, 1 + int(frame[-7:-4])])
         sample = laptop.sample_geometry(subject, rng, DRAWN["size"])
