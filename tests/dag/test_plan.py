@@ -66,7 +66,7 @@ TRAINED = {"base", "kd", "kd_prune", "other model", "predict kd", "tables"}
         ("models/resnet18/width", 0.5, {"base", "kd", "kd_prune", "predict kd", "profile", "tables"}),
         ("models/resnet10_wide/training", {"epochs": 3}, {"other model", "tables"}),
         ("profiling/seconds", 9.0, {"profile", "tables"}),
-        ("statistics/seed", 9, {"tables"}),
+        ("statistics/margin", 0.9, {"tables"}),
         ("models/simvit/width", 0.25, set()),
         ("benchmark/models", ["resnet18", "itracker4"], {"tables"}),
     ],

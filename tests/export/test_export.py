@@ -249,7 +249,7 @@ def test_a_network_that_branches_in_python_is_found_out(tmp_path):
     engine = open_engine(to_onnx(Branching(), tmp_path / "model.onnx"), 1)
     bright = np.full((1, 1, 8, 8), 0.2, np.float32)
     difference = largest_difference(engine(bright), Branching()(torch.from_numpy(bright)).numpy(), "rad")
-    with pytest.raises(UserError, match=r"model\.onnx: predicts up to .* deg beside the network"):
+    with pytest.raises(UserError, match=r"model\.onnx: differs by up to .* deg from the network"):
         check("model.onnx", difference, "rad")
     check("model.onnx", 1e-5, "rad")
 
