@@ -48,8 +48,9 @@ def pareto(rows: pd.DataFrame, out: Path) -> None:
     Each network, runtime and precision is a point with its network's name (points of one network that lie together
     share it); a line joins those that no other beats in both error and cost, and their names are bold.
     """
-    points = rows[(rows.batch == 1) & rows.error.notna()]
-    unit, threads = UNITS[points.units.iloc[0]], int(points.threads.iloc[0])
+    timed = rows[rows.batch == 1]
+    unit, threads = UNITS[timed.units.iloc[0]], int(timed.threads.iloc[0])
+    points = timed[timed.error.notna()]
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
         figure = Figure(figsize=(10.5, 12.5), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
@@ -66,7 +67,7 @@ def pareto(rows: pd.DataFrame, out: Path) -> None:
         figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # names must not move what they were fitted into
-        for axes, column in zip(every, panels, strict=True):
+        for axes, column in zip(every, panels, strict=True) if len(points) else ():
             _name(axes, points, column)
         with atomic(out) as partial:
             canvas.print_png(partial, metadata={"Software": None})
@@ -91,6 +92,9 @@ def _scatter(axes: Axes, points: pd.DataFrame, column: str) -> None:
         face, size, line = ("none", 70, 1.4) if runtime == "eager" else (colour, 38, 0)
         drawn = axes.scatter(own[column], own.error, s=size, marker=marker, label=label, zorder=3, lw=line)
         drawn.set(facecolor=face, edgecolor=colour)
+    if points.empty:
+        axes.text(0.5, 0.5, "no network has an error", ha="center", va="center", transform=axes.transAxes)
+        return
     axes.set_xscale("log")
     axes.margins(x=0.09, y=0.12)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

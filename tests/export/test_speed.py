@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -162,3 +163,12 @@ def test_overlap_and_crossing_of_boxes():
     assert figure._overlap((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1.25)
     assert figure._crosses(np.array([0.0, 0.0]), np.array([10.0, 10.0]), (4, 4, 6, 6))
     assert not figure._crosses(np.array([0.0, 0.0]), np.array([10.0, 0.0]), (4, 4, 6, 6))
+
+
+def test_networks_without_an_error_make_a_figure_without_points(tmp_path):
+    """As where every network has a marked cell in place of its error."""
+    figure.pareto(made_up().assign(error=np.nan), tmp_path / "none.png")
+    figure.pareto(made_up(), tmp_path / "some.png")
+    none, some = (cv2.imread(str(tmp_path / f"{name}.png")) for name in ("none", "some"))
+    assert none.shape == some.shape
+    assert (none < 250).sum() < (some < 250).sum()
