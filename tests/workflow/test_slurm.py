@@ -17,7 +17,7 @@ from real_workflow import ON_CLUSTERS, copy_source, environment
 pytestmark = pytest.mark.workflow
 
 RUN = Path("results/runs/mpiifacegaze-drawn/resnet18/base/fold0/seed0")
-STATE = Path("results/.state/mpiifacegaze-drawn/resnet18/base/fold0/seed0")
+STATE = Path("results/.state/train/mpiifacegaze-drawn/resnet18/base/0/0")
 LOG = Path("results/logs/train-mpiifacegaze-drawn-resnet18-base-0-0.log")
 # Slurm without a database, a node of two cores, and a short time to look again.
 HERE = ["--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"]
@@ -51,7 +51,7 @@ def training() -> list[SimpleNamespace]:
 
 
 def ended(workflow: subprocess.Popen, output: Path) -> None:
-    if workflow.poll() not in (None, 0):
+    if workflow.poll() is not None:
         pytest.fail(f"the workflow ended with {workflow.returncode}:\n{output.read_text()[-3000:]}")
 
 
@@ -89,7 +89,7 @@ def told(slurm, repository, tmp_path_factory) -> SimpleNamespace:
     seen = SimpleNamespace(folder=folder, times={}, logs=[])
 
     def wait(what: str, look: Callable[[], object], **limit: float) -> object:
-        found = wait_for(what, lambda: ended(workflow, output) or look(), **limit)
+        found = wait_for(what, lambda: look() or ended(workflow, output), **limit)
         seen.times[what] = round(time.monotonic() - began, 1)
         return found
 
