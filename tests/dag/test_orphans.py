@@ -17,13 +17,13 @@ from gazepipe.dag import orphans as lifeline
 from gazepipe.dag.lock import Lock
 
 STAGE = """
-import signal, sys, time
+import os, signal, sys, time
 from contextlib import nullcontext
 from pathlib import Path
 from gazepipe.dag.orphans import at_work
 if "tidy" in sys.argv:
     def tidy(*_):
-        print("tidied", flush=True)
+        os.write(1, b"tidied\\n")  # print may be interrupted by itself
         sys.exit(143)
     signal.signal(signal.SIGTERM, tidy)
 with at_work(Path(sys.argv[1])):
