@@ -91,7 +91,7 @@ def _add_stage(commands: Any, name: str, stage: Stage, asked: str) -> None:
     sub = commands.add_parser(name, help=takes.summary, description=takes.summary)
     sub.set_defaults(run=lambda args: _run_stage(stage, args))
     sub.add_argument("--settings", type=_json, required=True, help="the stage's settings, as JSON")
-    sub.add_argument("--job", type=_json, default={}, help="job of the workflow, as JSON: name, results folder, key")
+    sub.add_argument("--job", type=_job, default={}, help="job of the workflow, as JSON: name, results folder, key")
     if stage.whole_folder:
         sub.add_argument("--folder", type=Path, required=True, help="folder to write the results to")
     for file, kind in takes.files.items():
@@ -166,3 +166,11 @@ def _json(text: str) -> dict:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"a JSON {type(value).__name__}, expected an object")
     return value
+
+
+def _job(text: str) -> dict:
+    job = _json(text)
+    missing = [name for name in ("name", "root", "key") if not isinstance(job.get(name), str)]
+    if missing:
+        raise argparse.ArgumentTypeError(f"has no {missing[0]}; leave --job out when you run a stage by hand")
+    return job

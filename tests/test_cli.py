@@ -128,3 +128,11 @@ def test_more_processes_may_draw(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "receipt.json").read_text())["files"] == 2
     with pytest.raises(SystemExit):
         cli.main(["fetch", "--settings", settings, "--receipt", "receipt.json", "--workers", "none"])
+
+
+def test_half_a_job_is_refused(capsys):
+    arguments = ["split", "--settings", '{"protocol": "columbia"}', "--store", "a", "--split", "b"]
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*arguments, "--job", '{"root": "x"}'])
+    assert caught.value.code == 2
+    assert "has no name; leave --job out" in capsys.readouterr().err
