@@ -53,8 +53,8 @@ def _reducer(name: str) -> Callable[[str], str] | None:
         return _run
     if path.suffix == ".json" and "profiles" in path.parts:
         return _profile
-    if path.name.startswith("efficiency") and path.suffix == ".csv":
-        return _efficiency
+    if path.name.startswith("efficiency") and path.suffix in (".csv", ".tex"):
+        return _efficiency if path.suffix == ".csv" else _latex
     return {"tables.md": _page, "checksums.json": _checksums}.get(path.name)
 
 
@@ -73,6 +73,21 @@ def _profile(text: str) -> str:
 def _efficiency(text: str) -> str:
     rows = list(csv.DictReader(io.StringIO(text)))
     return json.dumps([{name: row[name] for name in row if not name.startswith(TIMINGS)} for row in rows])
+
+
+def _latex(text: str) -> str:
+    """The file without the timed columns of its tables."""
+    lines, kept = [], None
+    for line in text.splitlines():
+        if line == r"\toprule":
+            kept = None
+        elif line.endswith(r"\\"):
+            cells = line.removesuffix(r" \\").split(" & ")
+            if kept is None:
+                kept = [number for number, cell in enumerate(cells) if not cell.startswith(TIMED_HEADERS)]
+            line = " & ".join(cells[number] for number in kept)
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _page(text: str) -> str:

@@ -3,6 +3,9 @@
 import pandas as pd
 from tabulate import tabulate
 
+Block = str | pd.DataFrame
+"""A paragraph of Markdown, or a table as it is shown, whose cells are text in Markdown."""
+
 METHOD_LABELS = {"base": "", "none": "", "kd": " + KD", "kd_prune": " + KD + Prune"}
 TEXT_COLUMNS = {
     "Model",
@@ -47,12 +50,18 @@ def label(model: str, method: str) -> str:
 
 def table(frame: pd.DataFrame) -> str:
     """Markdown with numbers to the right; cells are text already, so that 14.80 keeps its zero. NaN is a dash."""
-    cells = frame.map(_cell)
-    align = ["left" if column in TEXT_COLUMNS else "right" for column in frame]
+    cells = frame.map(cell_text)
+    align = ["left" if is_text(column) else "right" for column in frame]
     return tabulate(cells, headers="keys", tablefmt="github", showindex=False, disable_numparse=True, colalign=align)
 
 
-def _cell(value: object) -> str:
+def is_text(column: str) -> bool:
+    """Whether a column of this heading holds text, which stands to the left; numbers stand to the right."""
+    return column in TEXT_COLUMNS
+
+
+def cell_text(value: object) -> str:
+    """A cell as it is shown: text as it is, a number with two decimals, a dash for NaN."""
     if isinstance(value, float):
         return MISSING if pd.isna(value) else f"{value:.2f}"
     return str(value)

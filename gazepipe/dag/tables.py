@@ -62,15 +62,16 @@ def agreements(plan: Plan) -> list[File]:
 
 
 def outputs(plan: Plan) -> dict[str, str]:
-    """The page first, the CSV files of the run's topics, figures, checksums of all results."""
-    names = [table.name for table in chosen(topics(plan)) if table.frame]
+    """The page first, the CSV and LaTeX files of the run's topics, figures, checksums of all results."""
+    tables = [table for table in chosen(topics(plan)) if table.frame]
     pareto = {
         f"pareto{number}": f"{{results}}/figures/pareto/{dataset}.png"
         for number, dataset in enumerate(runs.deployed_datasets(plan.config))
     }
     return {
         "page": "{results}/tables.md",
-        **{name: f"{{results}}/tables/{name}.csv" for name in names},
+        **{table.name: f"{{results}}/tables/{table.name}.csv" for table in tables},
+        **{table.latex: f"{{results}}/tables/{table.name}.tex" for table in tables},
         **pareto,
         "checksums": "{results}/checksums.json",
     }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gazepipe.common.markdown import MISSING, Notes, interval_text, label, table
+from gazepipe.common.markdown import MISSING, Block, Notes, interval_text, label
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.settings import Statistics
 
@@ -139,15 +139,15 @@ def corrected(rows: list[dict[str, Any]], first: list[str], unit: str) -> pd.Dat
     return frame
 
 
-def comparison_table(frame: pd.DataFrame, unit: str) -> list[str]:
-    """The table of `compare` in Markdown, and its footnotes."""
+def comparison_table(frame: pd.DataFrame, unit: str) -> list[Block]:
+    """The table of `compare` as it is shown, and its footnotes."""
     names = {
         **{text: frame[column] for column, text in HEADINGS.items() if column in frame},
         "Model": [label(row.model, row.method) for row in frame.itertuples()],
         "Against": [label(row.model, row.baseline) for row in frame.itertuples()],
     }
     notes = Notes()
-    return [table(pd.DataFrame({**names, **comparison_cells(frame, unit, notes)})), *notes.paragraphs()]
+    return [pd.DataFrame({**names, **comparison_cells(frame, unit, notes)}), *notes.paragraphs()]
 
 
 def comparison_cells(frame: pd.DataFrame, unit: str, notes: Notes) -> dict[str, list[str]]:

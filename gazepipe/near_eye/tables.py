@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from gazepipe.common.files import read_json
-from gazepipe.common.markdown import Notes, count, label, row_name, table
+from gazepipe.common.markdown import Block, Notes, count, label, row_name
 from gazepipe.evaluation.comparisons import PERCENT, compare, comparison_table, legend
 from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
 from gazepipe.evaluation.results import MEAN, Results
@@ -42,7 +42,7 @@ def near_eye(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def near_eye_section(results: Results, frame: pd.DataFrame) -> list[str]:
+def near_eye_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One row per network."""
     last = results.settings.networks[-1]
     profile = results.profile(last.model, last.method)
@@ -54,7 +54,7 @@ def near_eye_section(results: Results, frame: pd.DataFrame) -> list[str]:
         " ± standard deviation over seeds, and median over images. *From scratch*: the same small network, trained on"
         " the labels alone for as long as the full one.",
         *introduction(frame, marked),
-        table(pd.DataFrame(rows)),
+        pd.DataFrame(rows),
         *notes.paragraphs(),
         f"Eager PyTorch on {profile['machine']['cpu']}, {profile['threads']} thread(s), every core held while timing."
         " FLOPs are multiply-adds of one sample of four images.",
@@ -68,7 +68,7 @@ def near_eye_comparisons(results: Results) -> pd.DataFrame:
     return compare(errors[errors.model != MEAN], ["dataset"], _pairs(results), PERCENT, results.settings)
 
 
-def near_eye_comparisons_section(results: Results, frame: pd.DataFrame) -> list[str]:
+def near_eye_comparisons_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One row per comparison; nothing where no two networks belong together."""
     if frame.empty:
         return []
@@ -82,14 +82,14 @@ def near_eye_subjects(results: Results) -> pd.DataFrame:
     return means.where(errors.count() == errors.count().groupby(ROW, sort=False).transform("max")).reset_index()
 
 
-def near_eye_subjects_section(results: Results, frame: pd.DataFrame) -> list[str]:
+def near_eye_subjects_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One row per network, one column per subject."""
     wide = frame.pivot_table(index=["model", "method"], columns="subject", values="error_px", sort=False)
     names = pd.Series([row_name(*index) for index in wide.index], name="Model")
-    return ["Error of every test subject (px):", table(pd.concat([names, wide.reset_index(drop=True)], axis=1))]
+    return ["Error of every test subject (px):", pd.concat([names, wide.reset_index(drop=True)], axis=1)]
 
 
-def explanations_section(results: Results, frame: None) -> list[str]:
+def explanations_section(results: Results, frame: None) -> list[Block]:
     """The width that each explained run recommends, the estimates of its dimension, and what both rest on."""
     explained = results.settings.explained
     if not explained:
@@ -105,7 +105,7 @@ def explanations_section(results: Results, frame: None) -> list[str]:
         f" towers, stays within the tolerance. Figures: [error against width]({figures['width']}),"
         f" [importance]({figures['importance']}),"
         f" [sweep]({figures['sweep']}), [heat maps]({figures['heatmaps']}), [sanity]({figures['sanity']}).",
-        table(pd.DataFrame(widths)),
+        pd.DataFrame(widths),
         _dimensions(results),
         *_sanity(results),
         *_over_seeds(results),
@@ -178,13 +178,13 @@ def _width_text(results: Results, run: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _dimensions(results: Results) -> str:
+def _dimensions(results: Results) -> pd.DataFrame:
     """One row per estimator, one column per explained run."""
     rows = {name: {"Effective dimension by": text} for name, text in ESTIMATORS.items()}
     for run in results.settings.explained:
         for estimator, value in read_json(results.file("explain", "dimension", **run))["estimates"].items():
             rows[estimator][_run_text(run)] = f"{value:.1f}"
-    return table(pd.DataFrame(rows.values()))
+    return pd.DataFrame(rows.values())
 
 
 def _run_text(run: dict[str, str]) -> str:
@@ -198,7 +198,7 @@ def _sanity(results: Results) -> list[str]:
     return [f"Sanity check of the heat maps (weights randomised, Adebayo et al. 2018): {verdict}"] if verdict else []
 
 
-def _over_seeds(results: Results) -> list[str]:
+def _over_seeds(results: Results) -> list[Block]:
     """How far the first network's explanations agree; nothing with a single seed."""
     if len(results.settings.seeds) == 1:
         return []
@@ -208,5 +208,5 @@ def _over_seeds(results: Results) -> list[str]:
     return [
         "Over seeds the dimensions are others, so their rankings cannot agree; how the importance is spread over them"
         " can. Mean correlation of the sorted shares between seeds:",
-        table(pd.DataFrame(cells)),
+        pd.DataFrame(cells),
     ]

@@ -7,7 +7,7 @@ of the folds). Intervals are over subjects and seeds, and the spread is the stan
 import numpy as np
 import pandas as pd
 
-from gazepipe.common.markdown import Notes, row_name, table
+from gazepipe.common.markdown import Block, Notes, row_name
 from gazepipe.evaluation.comparisons import compare, comparison_table, legend
 from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
 from gazepipe.evaluation.results import MEAN, Results
@@ -25,7 +25,7 @@ def benchmark(results: Results) -> pd.DataFrame:
     return _summary(own.rename(columns={"train": "dataset"}), ["dataset", *ROW])
 
 
-def benchmark_section(results: Results, frame: pd.DataFrame) -> list[str]:
+def benchmark_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One row per network, one column per data set."""
     counts = frame.groupby("dataset").n_subjects.first()
     datasets = results.settings.datasets
@@ -36,7 +36,7 @@ def benchmark_section(results: Results, frame: pd.DataFrame) -> list[str]:
         " Lower is better.",
         *_wide(results, frame.assign(train=frame.dataset, test=frame.dataset), columns),
         published.NOTE,
-        table(published.BENCHMARK),
+        published.BENCHMARK,
     ]
 
 
@@ -45,7 +45,7 @@ def cross_dataset(results: Results) -> pd.DataFrame:
     return _summary(results.errors[results.errors.train != results.errors.test], RUN)
 
 
-def cross_dataset_section(results: Results, frame: pd.DataFrame) -> list[str]:
+def cross_dataset_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One row per network, one column per pair of data sets; nothing with a single data set."""
     if frame.empty:
         return []
@@ -57,7 +57,7 @@ def cross_dataset_section(results: Results, frame: pd.DataFrame) -> list[str]:
         f" all folds are averaged within a subject first, ± standard deviation over folds, {INTERVAL}.",
         *_wide(results, frame, columns),
         published.NOTE,
-        table(published.CROSS_DATASET),
+        published.CROSS_DATASET,
     ]
 
 
@@ -69,7 +69,7 @@ def comparisons(results: Results) -> pd.DataFrame:
     return compare(networks, ["train", "test"], pairs, "deg", results.settings)
 
 
-def comparisons_section(results: Results, frame: pd.DataFrame) -> list[str]:
+def comparisons_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One row per comparison; nothing with a single method."""
     if frame.empty:
         return []
@@ -90,8 +90,8 @@ def _summary(errors: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*by, *SUMMARY])
 
 
-def _wide(results: Results, frame: pd.DataFrame, columns: dict[tuple[str, str], str]) -> list[str]:
-    """Markdown of `frame` (RUN, SUMMARY): a row per network, a column per (train, test), and what to say of it."""
+def _wide(results: Results, frame: pd.DataFrame, columns: dict[tuple[str, str], str]) -> list[Block]:
+    """Blocks of `frame` (RUN, SUMMARY): a row per network, a column per (train, test), and what to say of it."""
     chosen = {(row.train, row.test) for row in frame.itertuples()}
     errors = results.errors[[pair in chosen for pair in zip(results.errors.train, results.errors.test, strict=True)]]
     marked, notes = best(errors, ["train", "test"], results.settings), Notes()
@@ -100,7 +100,7 @@ def _wide(results: Results, frame: pd.DataFrame, columns: dict[tuple[str, str], 
         names = (row.train, row.test, row.model, row.method)
         cells = rows.setdefault(names[2:], {"Model": row_name(row.model, row.method)})
         cells[columns[row.train, row.test]] = mean_text(row, "deg", row.std_deg, notes, names in marked)
-    return [*introduction(frame, marked), table(pd.DataFrame(rows.values())), *notes.paragraphs()]
+    return [*introduction(frame, marked), pd.DataFrame(rows.values()), *notes.paragraphs()]
 
 
 def _tested(count: int, dataset: DatasetSummary) -> str:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from gazepipe.common.markdown import Notes, count, label, table
+from gazepipe.common.markdown import Block, Notes, count, label
 from gazepipe.evaluation.comparisons import PERCENT, between, comparison_cells, corrected, legend
 from gazepipe.evaluation.inference import mean_interval
 from gazepipe.evaluation.results import Results
@@ -52,7 +52,7 @@ def others(methods: dict[str, MethodSummary], method: str) -> dict[str, str]:
     return {full: "full", **roles} if full in methods else roles
 
 
-def compression_section(results: Results, frame: pd.DataFrame) -> list[str]:
+def compression_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One row per pruned network and network that it is compared with."""
     if frame.empty:
         return []
@@ -82,6 +82,6 @@ def compression_section(results: Results, frame: pd.DataFrame) -> list[str]:
         " error. Size at this run's own patch, of the first fold and seed. A pruned network's epochs come after"
         " those of the full one.",
         legend(frame, PERCENT, results.settings.statistics),
-        table(pd.DataFrame(rows).assign(**cells)),
+        pd.DataFrame(rows).assign(**cells),
         *notes.paragraphs(),
     ]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from gazepipe.common.files import read_json
-from gazepipe.common.markdown import Notes, count, label, table
+from gazepipe.common.markdown import Block, Notes, count, label
 from gazepipe.errors import UserError
 from gazepipe.evaluation.comparisons import (
     PERCENT,
@@ -115,7 +115,7 @@ def _variants(results: Results, dataset: str, network: Network) -> dict[Variant,
     return dict(list(pd.concat(parts, ignore_index=True).groupby(VARIANT, sort=False)))
 
 
-def deployed_section(results: Results, frame: pd.DataFrame) -> list[str]:
+def deployed_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One table per data set, with its figure."""
     parts = ["## Deployed"]
     for number, (dataset, rows) in enumerate(frame.groupby("dataset", sort=False)):
@@ -129,14 +129,14 @@ def deployed_section(results: Results, frame: pd.DataFrame) -> list[str]:
             f" thread(s); × is the speed over eager fp32 ResNet-18 at {reference}, timed in the same run."
             f" Errors with their {INTERVAL}.",
             *introduction(rows, set()),
-            table(pd.DataFrame(cells)),
+            pd.DataFrame(cells),
             *notes.paragraphs(),
             f"![Error against latency and size]({results.link('tables', f'pareto{number}')})",
         ]
     return parts
 
 
-def deployed_comparisons_section(results: Results, frame: pd.DataFrame) -> list[str]:
+def deployed_comparisons_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One row per file and change."""
     if frame.empty:
         return []
@@ -154,7 +154,7 @@ def deployed_comparisons_section(results: Results, frame: pd.DataFrame) -> list[
         " against the first network in eager PyTorch. For int8 alone each run is compared with itself, subject by"
         " subject: the chance of its training is in both errors and cancels.",
         legend(frame, PERCENT, results.settings.statistics),
-        table(pd.DataFrame({**names, **comparison_cells(frame, PERCENT, notes)})),
+        pd.DataFrame({**names, **comparison_cells(frame, PERCENT, notes)}),
         *notes.paragraphs(),
     ]
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from gazepipe.common.markdown import count, label, table
+from gazepipe.common.markdown import Block, count, label
 from gazepipe.evaluation.results import Results
 from gazepipe.report import published
 
@@ -14,7 +14,7 @@ def efficiency(results: Results) -> pd.DataFrame:
     return _measured(results, "paper")
 
 
-def efficiency_section(results: Results, frame: pd.DataFrame) -> list[str]:
+def efficiency_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One row per shape of network."""
     first = results.settings.networks[0]
     profile = results.profile(first.model, first.method)
@@ -34,7 +34,7 @@ def efficiency_run_size(results: Results) -> pd.DataFrame:
     return _measured(results, "run")
 
 
-def efficiency_run_size_section(results: Results, frame: pd.DataFrame) -> list[str]:
+def efficiency_run_size_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One row per shape of network, then the published figures."""
     settings = results.settings
     widths = ", ".join(f"{name} at width {entry.width:g}" for name, entry in settings.models.items())
@@ -43,7 +43,7 @@ def efficiency_run_size_section(results: Results, frame: pd.DataFrame) -> list[s
         f"The same at this run's own size, 1×{patch.height}×{patch.width} ({widths}):",
         _speed(results, frame),
         published.NOTE,
-        table(published.INFERENCE_SPEED),
+        published.INFERENCE_SPEED,
     ]
 
 
@@ -58,7 +58,7 @@ def _measured(results: Results, size: str) -> pd.DataFrame:
     return pd.DataFrame(rows)[COLUMNS]
 
 
-def _speed(results: Results, frame: pd.DataFrame) -> str:
+def _speed(results: Results, frame: pd.DataFrame) -> pd.DataFrame:
     makers = {name: entry.profiled for name, entry in results.settings.methods.items()}
     rows: dict[str, dict] = {}
     for row in frame.itertuples():
@@ -69,4 +69,4 @@ def _speed(results: Results, frame: pd.DataFrame) -> str:
         cells = rows.setdefault(name, {"Model": name, "Params": count(row.params), "FLOPs": count(row.macs)})
         cells[f"Throughput, batch {row.batch} (frames/s)"] = f"{row.images_per_second:.1f}"
         cells[f"Latency, batch {row.batch} (ms)"] = f"{row.latency_ms:.2f}"
-    return table(pd.DataFrame(rows.values()))
+    return pd.DataFrame(rows.values())

@@ -1,13 +1,14 @@
 """The Markdown page of tables, with what was measured, on which data and which machine."""
 
 from gazepipe.common.machine import machine, versions
-from gazepipe.common.markdown import label
+from gazepipe.common.markdown import Block, label, table
 from gazepipe.datasets.settings import Patch
 from gazepipe.report.settings import DatasetSummary, TablesSettings
 
 
-def page(settings: TablesSettings, sections: list[str]) -> str:
+def page(settings: TablesSettings, blocks: list[Block]) -> str:
     """The whole page: what data, the tables, what was run."""
+    sections = [block if isinstance(block, str) else table(block) for block in blocks]
     whole = ["# gazepipe benchmark", _data_note(settings), *sections, "## What was run", _what_was_run(settings)]
     return "\n\n".join(section for section in whole if section) + "\n"
 

@@ -17,10 +17,12 @@ TOPICS = {"angles": "angles", "structural": "angles", "point": "point", "deploy"
 class Table:
     """A table of the stage `tables`. Functions are named, "module:function", so that the declarations import nothing.
 
-    - `name`: of the CSV, in tables/.
+    - `name`: of the CSV and of the LaTeX file, in tables/.
     - `topic`: a key of TOPICS; the table is made in runs that are about it.
-    - `section(results, frame)`: what the page says of it, a list of paragraphs of Markdown.
-    - `frame(results)`: the CSV, a DataFrame. Without it there is no CSV, only the section, which gets None.
+    - `section(results, frame)`: what the page says of it, a list of blocks: `str`, a paragraph of Markdown, or
+      `pandas.DataFrame`, a table as it is shown, whose cells are text in Markdown.
+    - `frame(results)`: the CSV, a DataFrame. Without it there is no CSV and no LaTeX file, only the section, which gets
+      None.
     - `draw(results, frame)`: writes the figures that the section shows.
 
     `results` are the `gazepipe.evaluation.results.Results` of the topic's task.
@@ -31,6 +33,11 @@ class Table:
     section: str
     frame: str = ""
     draw: str = ""
+
+    @property
+    def latex(self) -> str:
+        """The name of its LaTeX file among the outputs of the stage."""
+        return f"{self.name}_tex"
 
     @property
     def modules(self) -> list[str]:

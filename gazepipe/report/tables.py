@@ -1,4 +1,4 @@
-"""The stage `tables`: from predictions, profiles and explanations to CSV, figures and a page in Markdown."""
+"""The stage `tables`: from predictions, profiles and explanations to CSV, LaTeX, figures and a page in Markdown."""
 
 import importlib
 from collections.abc import Callable
@@ -8,30 +8,34 @@ from typing import Any
 from gazepipe.common.files import atomic, write_text
 from gazepipe.evaluation.results import Results
 from gazepipe.provenance.checksums import write_checksums
+from gazepipe.report.latex import document, heading_of
 from gazepipe.report.markdown import page
 from gazepipe.report.settings import TOPICS, TablesSettings, chosen
 
 
 def tables(settings: TablesSettings, folder: Path, elsewhere: bool = False) -> None:
-    """Write the page of tables, their CSV files and figures, and the checksums of all results.
+    """Write the page of tables, their CSV and LaTeX files and figures, and the checksums of all results.
 
     `folder` holds the run's results, of which `settings.files` says where they lie; with `elsewhere` only those that
     tables are made from. Raises UserError for a file that is missing or damaged, before anything is written.
     """
     results = {task: Results(settings.of_task(task), folder) for task in TOPICS.values()}
-    made, sections = [], []
+    made, blocks = [], []
     for table in chosen(settings.topics):
         own = results[TOPICS[table.topic]]
         frame = _function(table.frame)(own) if table.frame else None
-        sections += _function(table.section)(own, frame)
-        made.append((table, own, frame))
-    for table, own, frame in made:
+        heading = heading_of(blocks)
+        section = _function(table.section)(own, frame)
+        blocks += section
+        made.append((table, own, frame, document(table.name, section, heading)))
+    for table, own, frame, latex in made:
         if table.draw:
             _function(table.draw)(own, frame)
         if frame is not None:
             with atomic(settings.file(folder, "tables", table.name)) as partial:
                 frame.to_csv(partial, index=False, float_format=_digits)
-    write_text(settings.file(folder, "tables", "page"), page(settings, sections))
+            write_text(settings.file(folder, "tables", table.latex), latex)
+    write_text(settings.file(folder, "tables", "page"), page(settings, blocks))
     write_checksums(folder, elsewhere)
 
 

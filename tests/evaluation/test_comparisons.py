@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gazepipe.common.markdown import table
 from gazepipe.errors import UserError
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.comparisons import (
@@ -124,8 +125,8 @@ def test_what_is_shown_of_a_comparison():
     frame = compare(
         errors_of(base=5.0, kd=3.5, long=4.99), ["train", "test"], [("kd", "base"), ("long", "base")], "deg", SETTINGS
     )
-    (text,) = comparison_table(frame, "deg")
-    head, _, first, second = text.splitlines()
+    (shown,) = comparison_table(frame, "deg")
+    head, _, first, second = table(shown).splitlines()
     assert cells(head) == [
         "Trained on", "Tested on", "Model", "Against", "Difference (degrees)", "p (Holm)", "Finding",
         "Detectable (degrees)", "d_z", "Subjects", "Seeds",
@@ -143,8 +144,13 @@ def test_what_is_shown_of_a_comparison():
 def test_footnotes_say_why_nothing_was_tested():
     errors = errors_of(seeds=1, base=5.0, kd=3.5)
     frame = compare(errors, ["test"], [("kd", "base")], "deg", SETTINGS)
-    text, notes = comparison_table(frame, "deg")
-    assert cells(text.splitlines()[2])[-4:] == [f"{frame.difference_deg[0]:+.2f} ¹", "not tested", "8", "1 pair"]
+    shown, notes = comparison_table(frame, "deg")
+    assert cells(table(shown).splitlines()[2])[-4:] == [
+        f"{frame.difference_deg[0]:+.2f} ¹",
+        "not tested",
+        "8",
+        "1 pair",
+    ]
     assert notes == f"- ¹ {inference.ONE_SEED}"
     assert "footnotes" in legend(frame, "deg", STATISTICS)
 
@@ -152,8 +158,8 @@ def test_footnotes_say_why_nothing_was_tested():
 def test_seeds_without_a_partner_are_said():
     errors = errors_of(base=5.0, kd=3.5)
     fewer = errors[(errors.method == "base") | (errors.seed < 2)]
-    text, notes = comparison_table(compare(fewer, ["test"], [("kd", "base")], "deg", SETTINGS), "deg")
-    assert cells(text.splitlines()[2])[-1] == "2 pairs"
+    shown, notes = comparison_table(compare(fewer, ["test"], [("kd", "base")], "deg", SETTINGS), "deg")
+    assert cells(table(shown).splitlines()[2])[-1] == "2 pairs"
     assert notes == "- ¹ seeds without a partner left out: 2 of net"
 
 

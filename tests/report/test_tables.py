@@ -1,12 +1,17 @@
 import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import latex
 import numpy as np
 import pandas as pd
 import pytest
 from toy_results import Run, row, write_profile
 
 from gazepipe.common.files import write_json
+from gazepipe.common.latex import text as in_latex
 from gazepipe.config import load as config
 from gazepipe.dag.plan import Plan
 from gazepipe.dag.stage import Job, made
@@ -158,9 +163,9 @@ def near_eye_results(repository, tmp_path):
 
 def test_near_eye_numbers_against_a_closed_form(near_eye_results):
     near_eye_results.write()
-    assert {path.name for path in (near_eye_results.folder / "tables").iterdir()} == {
-        "near_eye.csv", "near_eye_subjects.csv", "near_eye_comparisons.csv",
-    }  # fmt: skip
+    names = ("near_eye", "near_eye_subjects", "near_eye_comparisons")
+    written = {path.name for path in (near_eye_results.folder / "tables").iterdir()}
+    assert written == {f"{name}.{end}" for name in names for end in ("csv", "tex")}
     networks = near_eye_results.table("near_eye")
     small = row(networks, method="small")
     # Subjects 1 and 2, seeds 0 and 2 px more, a third of the images 4 px more.
@@ -264,8 +269,8 @@ def test_pruned_networks_beside_the_full_one_and_their_twins(pruned):
         assert line.difference_percent == pytest.approx(change, abs=0.02)
         assert (line.reason, line.finding) == (ONE_SEED, "not tested")
         assert line.paired_seeds  # the pruned one starts from base, and its twins have its shape
-    text = pruned.page.read_text()
-    first, second, _ = [line for line in text.splitlines() if line.startswith("| resnet18 + half | columbia")][-3:]
+    page = pruned.page.read_text()
+    first, second, _ = [line for line in page.splitlines() if line.startswith("| resnet18 + half | columbia")][-3:]
     cells = [
         "1.00 k",
         "4.00 k",
@@ -324,13 +329,58 @@ def test_damaged_errors_of_an_exported_network(pruned):
         pruned.write()
 
 
+@pytest.mark.parametrize("fixture", ["results", "near_eye_results", "pruned"])
+def test_every_table_is_written_as_latex(fixture, request):
+    run = request.getfixturevalue(fixture)
+    run.write()
+    files = sorted((run.folder / "tables").glob("*.tex"))
+    assert [path.stem for path in files] == [path.stem for path in sorted((run.folder / "tables").glob("*.csv"))]
+    texts = {path.stem: path.read_text() for path in files}
+    shown = {name: latex.tables(text) for name, text in texts.items()}
+    page = [line for line in run.page.read_text().splitlines() if line.startswith("|")]
+    heads = {tuple(rows[0]) for tables in shown.values() for rows in tables}
+    for line in page:
+        cells = tuple(in_latex(cell.strip()) for cell in line.strip("|").split("|"))
+        if cells[0] == "Model":
+            assert cells in heads
+    labels = [label for text in texts.values() for label in re.findall(r"\\label\{([^}]*)\}", text)]
+    assert len(set(labels)) == len(labels) == sum(map(len, shown.values()))
+
+
+def test_the_cells_of_the_latex_are_those_of_the_page(results, pruned):
+    results.write()
+    own, published = latex.tables((results.folder / "tables/benchmark.tex").read_text())
+    assert own[1][0] == r"\emph{predict the mean}"
+    assert own[2][1].startswith(r"5.00 $\pm$ 0.71 [")
+    assert published[1] == ["ResNet10 (wide)", "4.00", "4.97"]
+    pruned.write()
+    text = (pruned.folder / "tables/compression.tex").read_text()
+    assert r"\caption[{Structural pruning}]{\textbf{Structural pruning.} Each pruned network" in text
+    assert "$-$4.4 $^{1}$ & not tested" in text
+    assert rf"\par\smallskip $^{{1}}$ {ONE_SEED}" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here; the strict reader is asked above")
+@pytest.mark.parametrize("fixture", ["results", "near_eye_results", "pruned"])
+def test_latex_compiles(fixture, request, tmp_path):
+    run = request.getfixturevalue(fixture)
+    run.write()
+    names = "".join(f"\\input{{{path}}}\n" for path in sorted((run.folder / "tables").glob("*.tex")))
+    document = f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{names}\\end{{document}}\n"
+    (tmp_path / "all.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    assert "Missing character" not in (tmp_path / "all.log").read_text(errors="replace")
+
+
 def toy(results):
     """A table of its own: the sum of the errors of each model."""
     return results.errors.groupby("model", sort=False).error.sum().rename("sum_deg").reset_index()
 
 
 def toy_section(results, frame):
-    return ["## Toy", f"{len(frame)} models in all, {len(results.settings.seeds)} seeds."]
+    return ["## Toy", f"{len(frame)} models in all, {len(results.settings.seeds)} seeds.", frame]
 
 
 def test_a_table_is_its_functions_and_one_declaration(results, monkeypatch):
@@ -340,6 +390,7 @@ def test_a_table_is_its_functions_and_one_declaration(results, monkeypatch):
     monkeypatch.setattr(report_settings, "TABLES", (TABLES[0], declared, other, *TABLES[1:]))
     plan, job = Plan(results.plan.config), Job.of("tables")
     assert plan.outputs(job)["toy"] == "results/tables/toy.csv"
+    assert plan.outputs(job)["toy_tex"] == "results/tables/toy.tex"
     assert "other" not in plan.outputs(job)  # no data set of gaze points is selected
     assert __name__ in plan.modules(job)
     assert plan.key(job) != before
@@ -352,7 +403,8 @@ def test_a_table_is_its_functions_and_one_declaration(results, monkeypatch):
         page.index("## Benchmark") < page.index("## Toy\n\n2 models in all, 2 seeds.") < page.index("## Cross-dataset")
     )
     listed = json.loads((results.folder / "checksums.json").read_text())["files"]
-    assert "tables/toy.csv" in listed
+    assert {"tables/toy.csv", "tables/toy.tex"} < {*listed}
+    assert "sum\\_deg" in (results.folder / "tables/toy.tex").read_text()
     assert "tables/other.csv" not in listed
 
 

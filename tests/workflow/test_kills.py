@@ -34,6 +34,12 @@ PAGE = """# Tables
 
 ## What was run
 """
+LATEX = r"""\toprule
+Model & Params & {head} \\
+\midrule
+resnet18 & {params} & {speed} \\
+\bottomrule
+"""
 
 
 @pytest.mark.workflow
@@ -74,6 +80,7 @@ def write(folder: Path, **changes: object) -> Path:
     texts = {
         "tables.md": page,
         "tables/efficiency.csv": f"params,images_per_second,latency_ms_p25\n{values['params']},{values['rate']},1",
+        "tables/efficiency.tex": LATEX.format(**values, head=head),
         "profiles/resnet18/base.json": json.dumps(
             {"sizes": {"run": {"params": values["params"], "rows": [{"batch": 1, "latency_ms": values["rate"]}]}}}
         ),
@@ -100,7 +107,10 @@ def test_times_do_not_count(same_results, tmp_path):
     [
         ({"weights": b"v"}, ["model.safetensors"]),
         ({"error": "3.11"}, ["runs/a/run.json", "tables.md"]),
-        ({"params": "2 M"}, ["profiles/resnet18/base.json", "tables.md", "tables/efficiency.csv"]),
+        (
+            {"params": "2 M"},
+            ["profiles/resnet18/base.json", "tables.md", "tables/efficiency.csv", "tables/efficiency.tex"],
+        ),
     ],
 )
 def test_all_else_counts(same_results, tmp_path, changes, differing):

@@ -30,7 +30,7 @@ statistics: {margin: 0.5}
 """
 PREFIX = "gaze/pipe"
 TIMED = re.compile(
-    r".*/(benchmarks|logs)/.*|.*/(run\.json|tables\.md|checksums\.json)|.*/profiles/.*|.*/efficiency\w*\.csv"
+    r".*/(benchmarks|logs)/.*|.*/(run\.json|tables\.md|checksums\.json)|.*/profiles/.*|.*/efficiency\w*\.(csv|tex)"
 )
 """Results that hold times."""
 

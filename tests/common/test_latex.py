@@ -1,0 +1,57 @@
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from latex import tables
+
+from gazepipe.common import latex
+
+
+@pytest.mark.parametrize(
+    ("markdown", "expected"),
+    [
+        ("**5.00** ± 0.71 [3.90, 6.10] ¹²", r"\textbf{5.00} $\pm$ 0.71 [3.90, 6.10] $^{12}$"),
+        ("-0.48 [-0.76, -0.20]", "$-$0.48 [$-$0.76, $-$0.20]"),
+        ("−0.48", "$-$0.48"),
+        ("columbia-drawn → x_1", r"columbia-drawn $\rightarrow$ x\_1"),
+        ("50 % & 3#", r"50 \% \& 3\#"),
+        ("30°, p < 0.05, ≥ 2×", r"30$^{\circ}$, p $<$ 0.05, $\geq$ 2$\times$"),
+        ("[width](figures/a_b.png) of `kd_prune`", r"width of \texttt{kd\_prune}"),
+        ("*for **real** images*", r"\emph{for \textbf{real} images}"),
+        ("![a figure](figures/a.png)", ""),
+        ("`a*b*c`", r"\texttt{a*b*c}"),
+        ("C:\\x~{y}^$", r"C:\textbackslash{}x\textasciitilde{}\{y\}\textasciicircum{}\$"),
+    ],
+)
+def test_markdown_as_latex(markdown, expected):
+    assert latex.text(markdown) == expected
+
+
+def test_a_table():
+    frame = pd.DataFrame({"Model": ["a_1", "[b]"], "Error (%)": [2.5, float("nan")]})
+    text = latex.table(frame, "One & two", "Lower is *better*.", "tab:x", ["¹ one seed"])
+    assert text.splitlines() == [
+        r"\begin{table}",
+        r"\centering",
+        r"\caption[{One \& two}]{\textbf{One \& two.} Lower is \emph{better}.}",
+        r"\label{tab:x}",
+        r"\footnotesize",
+        r"\setlength{\tabcolsep}{4pt}",
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"Model & Error (\%) \\",
+        r"\midrule",
+        r"a\_1 & 2.50 \\",
+        r"{}[b] & --- \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\par\smallskip $^{1}$ one seed",
+        r"\end{table}",
+    ]
+
+
+@given(st.lists(st.text(alphabet="ab12_%&#$~^{}\\<>|±×°—→²¹-*`[]()! \n", max_size=30), min_size=1, max_size=4))
+def test_no_cell_breaks_the_table(cells):
+    text = latex.table(pd.DataFrame({"Model": cells, "Error": cells}), "t", "", "tab:t", [])
+    ((_, *rows),) = tables(text)
+    assert len(rows) == len(cells)
