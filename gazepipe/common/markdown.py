@@ -9,6 +9,8 @@ Block = str | pd.DataFrame
 METHOD_LABELS = {"base": "", "none": "", "kd": " + KD", "kd_prune": " + KD + Prune"}
 TEXT_COLUMNS = {
     "Model",
+    "Subject",
+    "Day",
     "Runtime",
     "Trained on",
     "Tested on",

@@ -71,7 +71,7 @@ def sample_errors(frame: pd.DataFrame) -> pd.Series:
 def per_subject_errors(frame: pd.DataFrame) -> pd.Series:
     """Mean error, degrees or pixels, of each subject; index `subject`, in natural order (p2 before p10)."""
     found = sample_errors(frame).groupby(frame["subject"]).mean()
-    return found.loc[sorted(found.index, key=_natural_order)]
+    return found.loc[sorted(found.index, key=natural_order)]
 
 
 def mean_error(frame: pd.DataFrame) -> float:
@@ -120,6 +120,7 @@ def _line(bad: pd.Series) -> int:
     return int(np.flatnonzero(bad)[0]) + 2
 
 
-def _natural_order(subject: object) -> list[tuple[int, int, str]]:
+def natural_order(subject: object) -> list[tuple[int, int, str]]:
+    """A key that sorts subjects by the numbers in their names: p2 before p10."""
     parts = re.split(r"(\d+)", str(subject))
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

@@ -11,6 +11,7 @@ from gazepipe.common.markdown import Block, Notes, count, label, row_name
 from gazepipe.evaluation.comparisons import PERCENT, compare, comparison_table, legend
 from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
 from gazepipe.evaluation.results import MEAN, Results
+from gazepipe.evaluation.subjects import subject_errors, subject_tables
 
 ROW = ["dataset", "model", "method"]
 ESTIMATORS = {
@@ -76,17 +77,13 @@ def near_eye_comparisons_section(results: Results, frame: pd.DataFrame) -> list[
 
 
 def near_eye_subjects(results: Results) -> pd.DataFrame:
-    """The error of every test subject: dataset, model, method, subject, error_px; NaN where a run has none of it."""
-    errors = _errors(results).groupby([*ROW, "subject"], sort=False).error
-    means = errors.mean().rename("error_px")
-    return means.where(errors.count() == errors.count().groupby(ROW, sort=False).transform("max")).reset_index()
+    """The error of every test subject in each run: see `evaluation.subjects.subject_errors`, in px."""
+    return subject_errors(_errors(results), "px")
 
 
 def near_eye_subjects_section(results: Results, frame: pd.DataFrame) -> list[Block]:
-    """One row per network, one column per subject."""
-    wide = frame.pivot_table(index=["model", "method"], columns="subject", values="error_px", sort=False)
-    names = pd.Series([row_name(*index) for index in wide.index], name="Model")
-    return ["Error of every test subject (px):", pd.concat([names, wide.reset_index(drop=True)], axis=1)]
+    """One row per subject, one column per network."""
+    return subject_tables(frame, "px", results.settings)
 
 
 def explanations_section(results: Results, frame: None) -> list[Block]:

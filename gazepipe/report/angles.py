@@ -1,4 +1,4 @@
-"""Benchmark, Cross-dataset and Comparisons: mean angular error over subjects.
+"""Benchmark, Cross-dataset, Comparisons and Per subject: mean angular error over subjects.
 
 An error is the mean over subjects, each subject's being the mean over seeds (and, across data sets, over the networks
 of the folds). Intervals are over subjects and seeds, and the spread is the standard deviation over folds.
@@ -11,6 +11,7 @@ from gazepipe.common.markdown import Block, Notes, row_name
 from gazepipe.evaluation.comparisons import compare, comparison_table, legend
 from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
 from gazepipe.evaluation.results import MEAN, Results
+from gazepipe.evaluation.subjects import subject_errors, subject_tables
 from gazepipe.report import published
 from gazepipe.report.settings import DatasetSummary
 
@@ -78,6 +79,17 @@ def comparisons_section(results: Results, frame: pd.DataFrame) -> list[Block]:
         legend(frame, "deg", results.settings.statistics),
         *comparison_table(frame, "deg"),
     ]
+
+
+def subjects(results: Results) -> pd.DataFrame:
+    """In-dataset error of every test subject in each run: see `evaluation.subjects.subject_errors`, in degrees."""
+    own = results.errors[results.errors.train == results.errors.test]
+    return subject_errors(own.rename(columns={"train": "dataset"}), "deg")
+
+
+def subjects_section(results: Results, frame: pd.DataFrame) -> list[Block]:
+    """One row per subject, one column per network, a table or more per data set."""
+    return ["## Per subject", *subject_tables(frame, "deg", results.settings)]
 
 
 def _summary(errors: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -57,6 +57,7 @@ TABLES = (
     _table("efficiency", "angles", "gazepipe.report.efficiency"),
     _table("efficiency_run_size", "angles", "gazepipe.report.efficiency"),
     _table("comparisons", "angles", "gazepipe.report.angles"),
+    _table("subjects", "angles", "gazepipe.report.angles"),
     _table("compression", "structural", "gazepipe.report.compression"),
     _table("near_eye", "point", "gazepipe.near_eye.tables"),
     _table("near_eye_comparisons", "point", "gazepipe.near_eye.tables"),

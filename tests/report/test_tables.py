@@ -90,6 +90,18 @@ def test_numbers_against_a_closed_form(results):
     assert set(compared.reason) == {NO_SPREAD}  # the same difference in every run and subject: nothing to test
 
 
+def test_every_test_subject_of_each_run_is_listed(results):
+    results.write()
+    subjects = results.table("subjects")
+    assert list(subjects) == ["dataset", "model", "method", "subject", "fold", "seed", "error_deg"]
+    assert len(subjects) == (4 + 6) * (1 + 2 * 2)
+    one = row(subjects, dataset="mpiifacegaze-drawn", method="kd", subject="mp21", seed=1)
+    assert (one.fold, one.error_deg) == (2, pytest.approx(3.0 + 2 + 1 + 0.5, abs=1e-3))
+    section = results.page.read_text().partition("## Per subject")[2]
+    line = next(line for line in section.splitlines() if line.startswith("| mp21 "))
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == ["12.00", "7.00 ± 0.71", "6.00 ± 0.71"]
+
+
 def test_the_page_says_what_a_reader_must_know(results):
     results.write()
     page = results.page.read_text()
@@ -179,7 +191,13 @@ def test_near_eye_numbers_against_a_closed_form(near_eye_results):
     assert mean.error_px == pytest.approx(100 + 1.5 + 4 / 3, abs=1e-3)
     assert np.isnan(mean.params)
     subjects = near_eye_results.table("near_eye_subjects")
-    assert row(subjects, method="base", subject="test-02").error_px == pytest.approx(10 + 2 + 1 + 4 / 3, abs=1e-3)
+    assert list(subjects) == ["dataset", "model", "method", "subject", "fold", "seed", "error_px"]
+    for seed in (0, 1):
+        one = row(subjects, method="base", subject="test-02", seed=seed)
+        assert one.error_px == pytest.approx(10 + 2 + 2 * seed + 4 / 3, abs=1e-3)
+    lines = near_eye_results.page.read_text().splitlines()
+    cells = next([cell.strip() for cell in line.split("|")] for line in lines if line.startswith("| test-02"))
+    assert cells[2:4] == [f"{100 + 2 + 4 / 3:.2f}", f"{10 + 2 + 1 + 4 / 3:.2f} ± 1.41"]
     pairs = near_eye_results.table("near_eye_comparisons")
     base = 10 + 1.5 + 1 + 4 / 3
     assert row(pairs, method="small", baseline="base").difference_percent == pytest.approx(100 * 2 / base, abs=1e-3)
@@ -341,7 +359,7 @@ def test_every_table_is_written_as_latex(fixture, request):
     heads = {tuple(rows[0]) for tables in shown.values() for rows in tables}
     for line in page:
         cells = tuple(in_latex(cell.strip()) for cell in line.strip("|").split("|"))
-        if cells[0] == "Model":
+        if cells[0] in ("Model", "Subject"):
             assert cells in heads
     labels = [label for text in texts.values() for label in re.findall(r"\\label\{([^}]*)\}", text)]
     assert len(set(labels)) == len(labels) == sum(map(len, shown.values()))
