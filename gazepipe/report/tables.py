@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from matplotlib.figure import Figure
+
 from gazepipe.common.files import atomic, write_text
+from gazepipe.common.plotting import save, styled
 from gazepipe.evaluation.results import Results
 from gazepipe.provenance.checksums import write_checksums
 from gazepipe.report.markdown import page
-from gazepipe.report.settings import TOPICS, TablesSettings, chosen
+from gazepipe.report.settings import TOPICS, Table, TablesSettings, chosen
 
 
 def tables(settings: TablesSettings, folder: Path, elsewhere: bool = False) -> None:
@@ -24,15 +28,26 @@ def tables(settings: TablesSettings, folder: Path, elsewhere: bool = False) -> N
         own = results[TOPICS[table.topic]]
         frame = _function(table.frame)(own) if table.frame else None
         sections += _function(table.section)(own, frame)
-        made.append((table, own, frame))
-    for table, own, frame in made:
-        if table.draw:
-            _function(table.draw)(own, frame)
+        made.append((table, frame, _figures(table, own, frame, settings)))
+    for table, frame, figures in made:
+        for name, figure in figures.items():
+            for kind in ("svg", "png"):
+                save(figure, settings.file(folder, "tables", f"{name}.{kind}"))
         if frame is not None:
             with atomic(settings.file(folder, "tables", table.name)) as partial:
                 frame.to_csv(partial, index=False, float_format=_digits)
     write_text(settings.file(folder, "tables", "page"), page(settings, sections))
     write_checksums(folder, elsewhere)
+
+
+def _figures(table: Table, results: Results, frame: pd.DataFrame | None, settings: TablesSettings) -> dict[str, Figure]:
+    """A table's figures by name, exactly those that are declared."""
+    if not table.draw:
+        return {}
+    drawn, declared = styled(_function(table.draw))(results, frame), settings.figures(table)
+    if sorted(drawn) != sorted(declared):
+        raise ValueError(f"{table.draw}: drew {sorted(drawn)}, but {table.name} declares {sorted(declared)}")
+    return drawn
 
 
 def _digits(value: float) -> str:
