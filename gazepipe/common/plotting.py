@@ -1,9 +1,13 @@
 """How every figure looks, and how it is written."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from gazepipe.common.files import atomic
@@ -26,10 +30,70 @@ STYLE = {
 }
 
 
+COLOURS = ("#222222", "#cc5500", "#2166ac", "#e0a92e", "#8e2a6b", "#62b6e8", "#0b7a5c", "#a6a6a6")
+"""For eyes of every kind: at least 12 apart (CIELAB) under simulated protanopia, deuteranopia and tritanopia."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+LINES = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.6, 1.2, 1.6)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2)))
+"""Line styles. Their number and that of the colours and that of the markers have no common divisor, so that no two of
+the first hundreds look alike."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one thing is drawn in every figure: the colour, and what tells it in grey."""
+
+    colour: str
+    marker: str
+    line: str | tuple
+
+    @property
+    def of_line(self) -> dict[str, Any]:
+        """The options of a line without markers."""
+        return {"color": self.colour, "linestyle": self.line}
+
+    @property
+    def of_points(self) -> dict[str, Any]:
+        """The options of points without a line."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": "none"}
+
+
+UNTRAINED = Look(FAINT, "x", (0, (1, 3)))
+"""What is not trained: the mean of the training targets."""
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each name, by its place among them."""
+    return {
+        name: Look(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], LINES[n % len(LINES)])
+        for n, name in enumerate(names)
+    }
+
+
+def network_looks(models: Iterable[str], methods: Iterable[str]) -> dict[tuple[str, str], Look]:
+    """A look for each network, (model, method): the method gives colour and line, the model the marker.
+
+    With a single model the method gives the marker, too. Hand the models and methods of the whole run, in the order of
+    the configuration, so that a network looks the same in all figures.
+    """
+    of_model, of_method = looks(models), looks(methods)
+    return {
+        (model, method): look if len(of_model) == 1 else replace(look, marker=of_model[model].marker)
+        for model in of_model
+        for method, look in of_method.items()
+    }
+
+
 def save(figure: Figure, out: Path) -> None:
-    """Write the figure as a PNG, atomically; equal figures give equal bytes."""
+    """Write the figure as a PNG or SVG, by the name's ending, atomically; equal figures give equal bytes.
+
+    The letters of an SVG are outlines: it looks the same wherever it is shown.
+    """
     with atomic(out) as partial:
-        FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})
+        if out.suffix == ".svg":
+            with matplotlib.rc_context({"svg.hashsalt": "gazepipe", "svg.fonttype": "path"}):
+                FigureCanvasSVG(figure).print_svg(partial, metadata={"Date": None, "Creator": None})
+        else:
+            FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})
 
 
 def styled(draw):

@@ -114,7 +114,7 @@ STAGES = {
         wildcards=("dataset",),
         inputs="gazepipe.dag.inputs:sheet",
         modules="gazepipe.dag.inputs:reader",
-        outputs={"sheet": "{results}/figures/{dataset}.png"},
+        outputs={"sheet": "{results}/figures/sheets/{dataset}.png"},
     ),
     "train": Stage(
         run="gazepipe.methods.train:train",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gazepipe.config import select
 from gazepipe.dag import runs
 from gazepipe.dag.stage import File, Files, made
-from gazepipe.report.settings import chosen
+from gazepipe.report.settings import chosen, datasets_of
 
 if TYPE_CHECKING:
     from gazepipe.dag.plan import Plan
@@ -64,15 +64,12 @@ def agreements(plan: Plan) -> list[File]:
 def outputs(plan: Plan) -> dict[str, str]:
     """The page first, the CSV and LaTeX files of the run's topics, figures, checksums of all results."""
     tables = [table for table in chosen(topics(plan)) if table.frame]
-    pareto = {
-        f"pareto{number}": f"{{results}}/figures/pareto/{dataset}.png"
-        for number, dataset in enumerate(runs.deployed_datasets(plan.config))
-    }
+    figures = [f"{name}.{kind}" for name in _figures(plan) for kind in ("svg", "png")]
     return {
         "page": "{results}/tables.md",
         **{table.name: f"{{results}}/tables/{table.name}.csv" for table in tables},
         **{table.latex: f"{{results}}/tables/{table.name}.tex" for table in tables},
-        **pareto,
+        **{file: f"{{results}}/figures/{file}" for file in figures},
         "checksums": "{results}/checksums.json",
     }
 
@@ -93,6 +90,15 @@ def topics(plan: Plan) -> set[str]:
     )
     exported = runs.deployed_datasets(config)
     return tasks | ({"structural"} if pruned else set()) | ({"deploy"} if exported else set())
+
+
+def _figures(plan: Plan) -> list[str]:
+    """The names of the figures of the run's tables."""
+    tasks = {name: plan.config.datasets[name].task for name in plan.config.benchmark.datasets}
+    deployed = runs.deployed_datasets(plan.config)
+    return [
+        name for table in chosen(topics(plan)) for name in table.figure_names(datasets_of(table.topic, tasks, deployed))
+    ]
 
 
 def _explained(plan: Plan) -> list[dict[str, str]]:

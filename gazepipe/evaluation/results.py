@@ -34,6 +34,10 @@ class Results:
         """The same, as the page links to it."""
         return self.settings.file(Path(), stage, output, **wildcards).as_posix()
 
+    def figure(self, name: str) -> str:
+        """How the page links to a figure of the tables."""
+        return self.link("tables", f"{name}.svg")
+
     def profile(self, model: str, method: str) -> dict:
         """Cost and speed of a network: the profile of the method that made its shape."""
         return read_json(self.file("profile", "costs", model=model, method=self.settings.methods[method].profiled))

@@ -118,7 +118,7 @@ def _variants(results: Results, dataset: str, network: Network) -> dict[Variant,
 def deployed_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One table per data set, with its figure."""
     parts = ["## Deployed"]
-    for number, (dataset, rows) in enumerate(frame.groupby("dataset", sort=False)):
+    for dataset, rows in frame.groupby("dataset", sort=False):
         facts = read_json(results.file("speed", "machine", dataset=dataset))
         reference = "×".join(map(str, facts["reference"]["input"]))
         notes = Notes()
@@ -131,7 +131,7 @@ def deployed_section(results: Results, frame: pd.DataFrame) -> list[Block]:
             *introduction(rows, set()),
             pd.DataFrame(cells),
             *notes.paragraphs(),
-            f"![Error against latency and size]({results.link('tables', f'pareto{number}')})",
+            f"![Error against latency and size]({results.figure(f'pareto/{dataset}')})",
         ]
     return parts
 

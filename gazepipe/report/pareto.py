@@ -3,9 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,8 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from gazepipe.common.files import atomic
-from gazepipe.common.plotting import DPI, FAINT, INK, PALE, STYLE
+from gazepipe.common.plotting import DPI, FAINT, INK, PALE, styled
 from gazepipe.evaluation.results import Results
 
 VARIANTS = {
@@ -36,14 +33,14 @@ Box = tuple[float, float, float, float]
 """Left, bottom, right, top in pixels."""
 
 
-def draw(results: Results, frame: pd.DataFrame) -> None:
+def draw(results: Results, frame: pd.DataFrame) -> dict[str, Figure]:
     """The figure of each data set in the table `deployed`."""
-    for number, dataset in enumerate(results.settings.deployed):
-        pareto(frame[frame.dataset == dataset], results.file("tables", f"pareto{number}"))
+    return {f"pareto/{dataset}": pareto(frame[frame.dataset == dataset]) for dataset in results.settings.deployed}
 
 
-def pareto(rows: pd.DataFrame, out: Path) -> None:
-    """Draw the rows of `speed` of batch size 1 that have an error, as a PNG; equal rows give equal bytes.
+@styled
+def pareto(rows: pd.DataFrame) -> Figure:
+    """Draw the rows of `speed` of batch size 1 that have an error.
 
     Each network, runtime and precision is a point with its network's name (points of one network that lie together
     share it); a line joins those that no other beats in both error and cost, and their names are bold.
@@ -51,26 +48,24 @@ def pareto(rows: pd.DataFrame, out: Path) -> None:
     timed = rows[rows.batch == 1]
     unit, threads = UNITS[timed.units.iloc[0]], int(timed.threads.iloc[0])
     points = timed[timed.error.notna()]
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-        figure = Figure(figsize=(10.5, 12.5), dpi=DPI, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
-        panels = {
-            "latency_ms": (f"median latency of one sample, ms ({threads} thread{'s' * (threads > 1)})", "Speed"),
-            "size_mb": ("size of the files, MB", "Size"),
-        }
-        points = points.assign(size_mb=points.bytes / 1e6)
-        every = figure.subplots(len(panels), 1)
-        for axes, (column, (label, title)) in zip(every, panels.items(), strict=True):
-            _scatter(axes, points, column)
-            axes.set(xlabel=label, ylabel=f"error, {unit}")
-            axes.set_title(title)
-        figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # names must not move what they were fitted into
-        for axes, column in zip(every, panels, strict=True) if len(points) else ():
-            _name(axes, points, column)
-        with atomic(out) as partial:
-            canvas.print_png(partial, metadata={"Software": None})
+    figure = Figure(figsize=(10.5, 12.5), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = {
+        "latency_ms": (f"median latency of one sample, ms ({threads} thread{'s' * (threads > 1)})", "Speed"),
+        "size_mb": ("size of the files, MB", "Size"),
+    }
+    points = points.assign(size_mb=points.bytes / 1e6)
+    every = figure.subplots(len(panels), 1)
+    for axes, (column, (label, title)) in zip(every, panels.items(), strict=True):
+        _scatter(axes, points, column)
+        axes.set(xlabel=label, ylabel=f"error, {unit}")
+        axes.set_title(title)
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # names must not move what they were fitted into
+    for axes, column in zip(every, panels, strict=True) if len(points) else ():
+        _name(axes, points, column)
+    return figure
 
 
 def frontier(cost: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -115,24 +110,23 @@ def _name(axes: Axes, points: pd.DataFrame, column: str) -> None:
     taken = [(x - MARKER_PX, y - MARKER_PX, x + MARKER_PX, y + MARKER_PX) for x, y in places]
     window = axes.get_window_extent()
     inside = (window.x0, window.y0, axes.figure.bbox.x1 - 4, window.y1)
-    lines = _steps(places[edge])
+    lines, pixels = _steps(places[edge]), axes.figure.bbox.size
     # The crowded ones first: they have the fewest places to choose from.
     for name, group in sorted(groups, key=lambda entry: -_neighbours(places, entry[1])):
         bold = "bold" if best & set(group) else "normal"
         text = axes.annotate(
-            name, (0, 0), xycoords="figure pixels", va="bottom", size=LABEL_POINTS, weight=bold, zorder=4
+            name, (0, 0), xycoords="figure fraction", va="bottom", size=LABEL_POINTS, weight=bold, zorder=4
         )
         extent = text.get_window_extent().padded(1)
         anchor = places[group].mean(axis=0)
         box, ring = _free_place(anchor, (extent.width, extent.height), taken, lines, inside)
-        text.xy = text.xyann = box[:2]
+        text.xy = text.xyann = np.array(box[:2]) / pixels
         taken.append(box)
         if ring > PLAIN_RING_PX:
             end = np.clip(anchor, box[:2], box[2:])
             lines.append((anchor, end))
-            axes.annotate(
-                "", anchor, end, "figure pixels", "figure pixels", {"arrowstyle": "-", "color": FAINT, "lw": 0.6}
-            )
+            line = {"arrowstyle": "-", "color": FAINT, "lw": 0.6}
+            axes.annotate("", anchor / pixels, end / pixels, "figure fraction", "figure fraction", line)
 
 
 def _steps(corners: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

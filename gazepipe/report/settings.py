@@ -1,6 +1,6 @@
 """The typed settings of the stage `tables`, and the tables that it writes."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -23,7 +23,10 @@ class Table:
       `pandas.DataFrame`, a table as it is shown, whose cells are text in Markdown.
     - `frame(results)`: the CSV, a DataFrame. Without it there is no CSV and no LaTeX file, only the section, which gets
       None.
-    - `draw(results, frame)`: writes the figures that the section shows.
+    - `figures`: names of the figures that belong to the section, each in figures/ as SVG and as PNG. One that holds
+      `{dataset}` stands for a figure of every data set of the topic.
+    - `draw(results, frame)`: the figures by name, a dictionary of matplotlib's Figure, made without pyplot. It runs in
+      the style of `gazepipe.common.plotting`, and the stage saves what it gives.
 
     `results` are the `gazepipe.evaluation.results.Results` of the topic's task.
     """
@@ -33,6 +36,19 @@ class Table:
     section: str
     frame: str = ""
     draw: str = ""
+    figures: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.draw) != bool(self.figures):
+            raise ValueError(f"table {self.name}: figures need both their names and a function that draws them")
+
+    def figure_names(self, datasets: Collection[str]) -> list[str]:
+        """The names of its figures for these data sets of its topic."""
+        return [
+            figure.replace("{dataset}", dataset)
+            for figure in self.figures
+            for dataset in (datasets if "{dataset}" in figure else [""])
+        ]
 
     @property
     def latex(self) -> str:
@@ -46,9 +62,10 @@ class Table:
         return list(dict.fromkeys(name.partition(":")[0] for name in names if name))
 
 
-def _table(name: str, topic: str, module: str, draw: str = "") -> Table:
+def _table(name: str, topic: str, module: str, draw: str = "", figures: tuple[str, ...] = ()) -> Table:
     """The table whose functions are <name> and <name>_section of a module."""
-    return Table(name, topic, frame=f"{module}:{name}", section=f"{module}:{name}_section", draw=draw)
+    section = f"{module}:{name}_section"
+    return Table(name, topic, frame=f"{module}:{name}", section=section, draw=draw, figures=figures)
 
 
 TABLES = (
@@ -63,7 +80,7 @@ TABLES = (
     _table("near_eye_comparisons", "point", "gazepipe.near_eye.tables"),
     _table("near_eye_subjects", "point", "gazepipe.near_eye.tables"),
     Table("explanations", "point", section="gazepipe.near_eye.tables:explanations_section"),
-    _table("deployed", "deploy", "gazepipe.report.deployed", draw="gazepipe.report.pareto:draw"),
+    _table("deployed", "deploy", "gazepipe.report.deployed", "gazepipe.report.pareto:draw", ("pareto/{dataset}",)),
     _table("deployed_comparisons", "deploy", "gazepipe.report.deployed"),
 )
 """Every table, in the order of the page."""
@@ -72,6 +89,15 @@ TABLES = (
 def chosen(topics: Collection[str]) -> list[Table]:
     """The tables of a run that is about `topics`."""
     return [table for table in TABLES if table.topic in topics]
+
+
+def datasets_of(topic: str, tasks: Mapping[str, str], deployed: Collection[str]) -> list[str]:
+    """The data sets that a topic is about, of the selected ones with their `tasks`: those with exported networks for
+    `deploy`, else those of its task.
+    """
+    if topic == "deploy":
+        return [name for name in tasks if name in deployed]
+    return [name for name, task in tasks.items() if task == TOPICS[topic]]
 
 
 class DatasetSummary(Settings):
@@ -167,6 +193,11 @@ class TablesSettings(Settings):
     def file(self, folder: Path, stage: str, output: str, **wildcards: object) -> Path:
         """The result `output` of a stage's job, below the results folder `folder`; further wildcards do not matter."""
         return folder / self.files[stage][output].format(**wildcards)
+
+    def figures(self, table: Table) -> list[str]:
+        """The names of a table's figures in this run."""
+        tasks = {name: entry.task for name, entry in self.datasets.items()}
+        return table.figure_names(datasets_of(table.topic, tasks, self.deployed))
 
     def of_task(self, task: str | None) -> Self:
         """The settings with the data sets, models and networks of one task; None: all of them."""

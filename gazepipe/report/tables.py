@@ -5,12 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from matplotlib.figure import Figure
+
 from gazepipe.common.files import atomic, write_text
+from gazepipe.common.plotting import save, styled
 from gazepipe.evaluation.results import Results
 from gazepipe.provenance.checksums import write_checksums
 from gazepipe.report.latex import document, heading_of
 from gazepipe.report.markdown import page
-from gazepipe.report.settings import TOPICS, TablesSettings, chosen
+from gazepipe.report.settings import TOPICS, Table, TablesSettings, chosen
 
 
 def tables(settings: TablesSettings, folder: Path, elsewhere: bool = False) -> None:
@@ -27,16 +31,28 @@ def tables(settings: TablesSettings, folder: Path, elsewhere: bool = False) -> N
         heading = heading_of(blocks)
         section = _function(table.section)(own, frame)
         blocks += section
-        made.append((table, own, frame, document(table.name, section, heading)))
-    for table, own, frame, latex in made:
-        if table.draw:
-            _function(table.draw)(own, frame)
+        latex = document(table.name, section, heading)
+        made.append((table, frame, _figures(table, own, frame, settings), latex))
+    for table, frame, figures, latex in made:
+        for name, figure in figures.items():
+            for kind in ("svg", "png"):
+                save(figure, settings.file(folder, "tables", f"{name}.{kind}"))
         if frame is not None:
             with atomic(settings.file(folder, "tables", table.name)) as partial:
                 frame.to_csv(partial, index=False, float_format=_digits)
             write_text(settings.file(folder, "tables", table.latex), latex)
     write_text(settings.file(folder, "tables", "page"), page(settings, blocks))
     write_checksums(folder, elsewhere)
+
+
+def _figures(table: Table, results: Results, frame: pd.DataFrame | None, settings: TablesSettings) -> dict[str, Figure]:
+    """A table's figures by name, exactly those that are declared."""
+    if not table.draw:
+        return {}
+    drawn, declared = styled(_function(table.draw))(results, frame), settings.figures(table)
+    if sorted(drawn) != sorted(declared):
+        raise ValueError(f"{table.draw}: drew {sorted(drawn)}, but {table.name} declares {sorted(declared)}")
+    return drawn
 
 
 def _digits(value: float) -> str:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gazepipe.common.plotting import save
 from gazepipe.errors import UserError
 from gazepipe.export import speed as module
 from gazepipe.export.settings import SpeedSettings
@@ -126,13 +127,14 @@ def made_up() -> pd.DataFrame:
 
 
 def test_the_figure_is_repeatable_and_leaves_no_parts(tmp_path):
-    for name in ("a.png", "b.png"):
-        figure.pareto(made_up(), tmp_path / name)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+    for name in ("a.png", "b.png", "a.svg", "b.svg"):
+        save(figure.pareto(made_up()), tmp_path / name)
+    for kind in ("png", "svg"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.svg", "b.png", "b.svg"]
 
 
-def test_every_point_is_named_and_no_name_covers_another(tmp_path, monkeypatch):
+def test_every_point_is_named_and_no_name_covers_another(monkeypatch):
     boxes, free_place = [], figure._free_place
 
     def noted(*arguments):
@@ -151,7 +153,7 @@ def test_every_point_is_named_and_no_name_covers_another(tmp_path, monkeypatch):
 
     monkeypatch.setattr(figure, "_free_place", noted)
     monkeypatch.setattr(figure, "_name", panel)
-    figure.pareto(made_up(), tmp_path / "figure.png")
+    figure.pareto(made_up())
     assert named == 2 * list(range(20))
     assert len(boxes) == 2
     for box, taken in [*boxes[0], *boxes[1]]:
@@ -167,8 +169,8 @@ def test_overlap_and_crossing_of_boxes():
 
 def test_networks_without_an_error_make_a_figure_without_points(tmp_path):
     """As where every network has a marked cell in place of its error."""
-    figure.pareto(made_up().assign(error=np.nan), tmp_path / "none.png")
-    figure.pareto(made_up(), tmp_path / "some.png")
+    save(figure.pareto(made_up().assign(error=np.nan)), tmp_path / "none.png")
+    save(figure.pareto(made_up()), tmp_path / "some.png")
     none, some = (cv2.imread(str(tmp_path / f"{name}.png")) for name in ("none", "some"))
     assert none.shape == some.shape
     assert (none < 250).sum() < (some < 250).sum()

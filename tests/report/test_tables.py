@@ -2,12 +2,14 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import latex
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from toy_results import Run, row, write_profile
 
 from gazepipe.common.files import write_json
@@ -424,6 +426,44 @@ def test_a_table_is_its_functions_and_one_declaration(results, monkeypatch):
     assert {"tables/toy.csv", "tables/toy.tex"} < {*listed}
     assert "sum\\_deg" in (results.folder / "tables/toy.tex").read_text()
     assert "tables/other.csv" not in listed
+
+
+def toy_draw(results, frame):
+    """A line of the seeds for each data set, and one figure of its own."""
+    figures = {}
+    for name in ("toy", *(f"toy/{dataset}" for dataset in results.settings.datasets)):
+        figures[name] = Figure()
+        figures[name].add_subplot().plot(results.settings.seeds, label=name)
+    return figures
+
+
+def test_figures_are_declared_with_their_table(results, monkeypatch):
+    names = ["toy", "toy/columbia-drawn", "toy/mpiifacegaze-drawn"]
+    functions = {"section": f"{__name__}:toy_section", "draw": f"{__name__}:toy_draw"}
+    declared = Table("toy", "angles", frame=f"{__name__}:toy", figures=("toy", "toy/{dataset}"), **functions)
+    monkeypatch.setattr(report_settings, "TABLES", (declared,))
+    plan, job = Plan(results.plan.config), Job.of("tables")
+    files = [f"{name}.{kind}" for name in names for kind in ("svg", "png")]
+    assert [name for name in plan.outputs(job) if name.endswith((".svg", ".png"))] == files
+    assert plan.outputs(job)["toy/columbia-drawn.svg"] == "results/figures/toy/columbia-drawn.svg"
+    before = {}
+    for _ in range(2):
+        tables(plan.settings(job), results.folder)
+        written = {name: (results.folder / "figures" / name).read_bytes() for name in files}
+        assert before in ({}, written)
+        before = written
+    assert written["toy.svg"].startswith(b"<?xml")
+    assert written["toy.png"].startswith(b"\x89PNG")
+    assert b"<dc:date>" not in written["toy.svg"]
+    other = replace(declared, figures=("toy", "other"))
+    monkeypatch.setattr(report_settings, "TABLES", (other,))
+    with pytest.raises(ValueError, match="toy declares"):
+        tables(Plan(results.plan.config).settings(job), results.folder)
+
+
+def test_figures_need_names_and_a_function():
+    with pytest.raises(ValueError, match="both their names and a function"):
+        Table("toy", "angles", section="a:b", figures=("toy",))
 
 
 def test_the_fingerprint_of_the_tables_holds_their_modules_and_no_others(results, pruned):

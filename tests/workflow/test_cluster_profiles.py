@@ -90,7 +90,7 @@ def test_the_generic_profile_takes_jobs_through_a_queue(repository, tmp_path, qu
     folder = copy_source(repository, tmp_path / "workflow", ON_CLUSTERS)
     command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/cluster-generic"]
     command += ["--configfile", "tiny.yaml", "--seconds-between-status-checks", "1", "--"]
-    command += ["results/splits/mpiifacegaze-drawn.csv", "results/figures/mpiifacegaze-drawn.png"]
+    command += ["results/splits/mpiifacegaze-drawn.csv", "results/figures/sheets/mpiifacegaze-drawn.png"]
     path = os.pathsep.join([str(queue), environment()["PATH"]])
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, env=environment(PATH=path), timeout=1800

@@ -58,7 +58,7 @@ def test_one_command_gives_the_tables(finished):
     cross = pd.read_csv(finished / "results/tables/cross_dataset.csv")
     assert cross[cross.test == "columbia-drawn"].n_subjects.eq(5).all()
     for name in ("columbia-drawn", "mpiifacegaze-drawn"):
-        assert (finished / f"results/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (finished / f"results/figures/sheets/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (finished / f"results/data/{name}.rejected.csv").read_text().startswith("subject,frame,reason")
     assert len(list((finished / "data/raw/columbia-drawn").glob("*/*.jpg"))) == 5 * 5 * 21
 
