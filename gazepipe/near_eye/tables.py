@@ -11,6 +11,7 @@ from gazepipe.common.markdown import Block, Notes, count, label, row_name
 from gazepipe.evaluation.comparisons import PERCENT, compare, comparison_table, legend
 from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
 from gazepipe.evaluation.results import MEAN, Results
+from gazepipe.evaluation.sentences import named, sentences
 from gazepipe.evaluation.subjects import subject_errors, subject_tables
 
 ROW = ["dataset", "model", "method"]
@@ -74,6 +75,13 @@ def near_eye_comparisons_section(results: Results, frame: pd.DataFrame) -> list[
     if frame.empty:
         return []
     return [legend(frame, PERCENT, results.settings.statistics), *comparison_table(frame, PERCENT)]
+
+
+def near_eye_comparisons_sentences(results: Results, frame: pd.DataFrame) -> list[Block]:
+    """What the comparisons say; nothing without any."""
+    if frame.empty:
+        return []
+    return ["### Near-eye", *sentences(named(frame), PERCENT, results.settings.statistics)]
 
 
 def near_eye_subjects(results: Results) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from gazepipe.common.markdown import Block, Notes, row_name
 from gazepipe.evaluation.comparisons import compare, comparison_table, legend
 from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
 from gazepipe.evaluation.results import MEAN, Results
+from gazepipe.evaluation.sentences import named, sentences
 from gazepipe.evaluation.subjects import subject_errors, subject_tables
 from gazepipe.report import published
 from gazepipe.report.settings import DatasetSummary
@@ -79,6 +80,13 @@ def comparisons_section(results: Results, frame: pd.DataFrame) -> list[Block]:
         legend(frame, "deg", results.settings.statistics),
         *comparison_table(frame, "deg"),
     ]
+
+
+def comparisons_sentences(results: Results, frame: pd.DataFrame) -> list[Block]:
+    """What the comparisons say; nothing without any."""
+    if frame.empty:
+        return []
+    return ["### Gaze angles", *sentences(named(frame), "deg", results.settings.statistics)]
 
 
 def subjects(results: Results) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from gazepipe.common.markdown import Block, Notes, count, label
 from gazepipe.evaluation.comparisons import PERCENT, between, comparison_cells, corrected, legend
 from gazepipe.evaluation.inference import mean_interval
 from gazepipe.evaluation.results import Results
+from gazepipe.evaluation.sentences import named, sentences
 from gazepipe.report.settings import MethodSummary
 
 COLUMNS = ("dataset", "model", "method", "params", "macs", "error_deg", "against", "role", "against_deg")
@@ -85,3 +86,10 @@ def compression_section(results: Results, frame: pd.DataFrame) -> list[Block]:
         pd.DataFrame(rows).assign(**cells),
         *notes.paragraphs(),
     ]
+
+
+def compression_sentences(results: Results, frame: pd.DataFrame) -> list[Block]:
+    """What the comparisons say; nothing without any."""
+    if frame.empty:
+        return []
+    return ["### Pruned networks", *sentences(named(frame), PERCENT, results.settings.statistics)]

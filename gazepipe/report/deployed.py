@@ -17,12 +17,14 @@ from gazepipe.evaluation.comparisons import (
 )
 from gazepipe.evaluation.means import INTERVAL, introduction, mean_columns, mean_text
 from gazepipe.evaluation.results import Results
+from gazepipe.evaluation.sentences import NAMES, sentences
 
 VARIANT = ["runtime", "precision"]
 EAGER = ("eager", "fp32")
 RUNTIMES = {"eager": "PyTorch, eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 KEPT = ("params", "macs", "bytes", "units", "batch", "latency_ms", "latency_ms_p95", "images_per_second", "ratio")
 COMPARED = ["dataset", "model", "method", *VARIANT, "against", "change"]
+EAGER_FILE = "the same network in PyTorch, eager"
 CHANGES = {"int8": "int8 alone", "all": "in all"}
 """What a comparison is of, and how the page says it."""
 
@@ -157,6 +159,26 @@ def deployed_comparisons_section(results: Results, frame: pd.DataFrame) -> list[
         pd.DataFrame({**names, **comparison_cells(frame, PERCENT, notes)}),
         *notes.paragraphs(),
     ]
+
+
+def deployed_comparisons_sentences(results: Results, frame: pd.DataFrame) -> list[Block]:
+    """What the comparisons say; nothing without any."""
+    if frame.empty:
+        return []
+    names = pd.DataFrame([_names(row) for row in frame.itertuples()], index=frame.index)
+    found = names.join(frame.drop(columns=[*names], errors="ignore"))
+    return ["### Exported networks", *sentences(found, PERCENT, results.settings.statistics)]
+
+
+def _names(row: tuple) -> dict[str, str]:
+    """How sentences call what is compared: `evaluation.sentences.NAMES`."""
+    network, place = label(row.model, row.method), f"on {row.dataset}"
+    if row.change == "int8":
+        names = (f"int8 in {RUNTIMES[row.runtime]}", network, place, EAGER_FILE, EAGER_FILE, "")
+    else:
+        first = f"{label(*row.against.split('/'))} in {RUNTIMES['eager']}"
+        names = (f"{network} in {_runtime_text(row.runtime, row.precision)}", "", place, first, first, "")
+    return dict(zip(NAMES, names, strict=True))
 
 
 def _runtime_text(runtime: str, precision: str) -> str:

@@ -6,9 +6,10 @@ from gazepipe.datasets.settings import Patch
 from gazepipe.report.settings import DatasetSummary, TablesSettings
 
 
-def page(settings: TablesSettings, blocks: list[Block]) -> str:
-    """The whole page: what data, the tables, what was run."""
-    sections = [block if isinstance(block, str) else table(block) for block in blocks]
+def page(settings: TablesSettings, said: list[Block], blocks: list[Block]) -> str:
+    """The whole page: what data, what the numbers say (`said`), the tables (`blocks`), what was run."""
+    found = ["## What the numbers say", *said] if said else []
+    sections = [block if isinstance(block, str) else table(block) for block in [*found, *blocks]]
     whole = ["# gazepipe benchmark", _data_note(settings), *sections, "## What was run", _what_was_run(settings)]
     return "\n\n".join(section for section in whole if section) + "\n"
 

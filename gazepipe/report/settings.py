@@ -23,6 +23,7 @@ class Table:
       `pandas.DataFrame`, a table as it is shown, whose cells are text in Markdown.
     - `frame(results)`: the CSV, a DataFrame. Without it there is no CSV and no LaTeX file, only the section, which gets
       None.
+    - `sentences(results, frame)`: what the top of the page says of it, blocks likewise.
     - `figures`: names of the figures that belong to the section, each in figures/ as SVG and as PNG. One that holds
       `{dataset}` stands for a figure of every data set of the topic.
     - `draw(results, frame)`: the figures by name, a dictionary of matplotlib's Figure, made without pyplot. It runs in
@@ -35,6 +36,7 @@ class Table:
     topic: str
     section: str
     frame: str = ""
+    sentences: str = ""
     draw: str = ""
     figures: tuple[str, ...] = ()
 
@@ -58,14 +60,17 @@ class Table:
     @property
     def modules(self) -> list[str]:
         """The modules of its functions."""
-        names = (self.frame, self.section, self.draw)
+        names = (self.frame, self.section, self.sentences, self.draw)
         return list(dict.fromkeys(name.partition(":")[0] for name in names if name))
 
 
-def _table(name: str, topic: str, module: str, draw: str = "", figures: tuple[str, ...] = ()) -> Table:
-    """The table whose functions are <name> and <name>_section of a module."""
-    section = f"{module}:{name}_section"
-    return Table(name, topic, frame=f"{module}:{name}", section=section, draw=draw, figures=figures)
+def _table(
+    name: str, topic: str, module: str, draw: str = "", figures: tuple[str, ...] = (), compares: bool = False
+) -> Table:
+    """The table whose functions are <name> and <name>_section of a module, and <name>_sentences where it compares."""
+    function = f"{module}:{name}"
+    section, sentences = f"{function}_section", f"{function}_sentences" if compares else ""
+    return Table(name, topic, frame=function, section=section, sentences=sentences, draw=draw, figures=figures)
 
 
 TABLES = (
@@ -73,15 +78,15 @@ TABLES = (
     _table("cross_dataset", "angles", "gazepipe.report.angles"),
     _table("efficiency", "angles", "gazepipe.report.efficiency"),
     _table("efficiency_run_size", "angles", "gazepipe.report.efficiency"),
-    _table("comparisons", "angles", "gazepipe.report.angles"),
+    _table("comparisons", "angles", "gazepipe.report.angles", compares=True),
     _table("subjects", "angles", "gazepipe.report.angles"),
-    _table("compression", "structural", "gazepipe.report.compression"),
+    _table("compression", "structural", "gazepipe.report.compression", compares=True),
     _table("near_eye", "point", "gazepipe.near_eye.tables"),
-    _table("near_eye_comparisons", "point", "gazepipe.near_eye.tables"),
+    _table("near_eye_comparisons", "point", "gazepipe.near_eye.tables", compares=True),
     _table("near_eye_subjects", "point", "gazepipe.near_eye.tables"),
     Table("explanations", "point", section="gazepipe.near_eye.tables:explanations_section"),
     _table("deployed", "deploy", "gazepipe.report.deployed", "gazepipe.report.pareto:draw", ("pareto/{dataset}",)),
-    _table("deployed_comparisons", "deploy", "gazepipe.report.deployed"),
+    _table("deployed_comparisons", "deploy", "gazepipe.report.deployed", compares=True),
 )
 """Every table, in the order of the page."""
 

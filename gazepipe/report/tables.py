@@ -24,13 +24,14 @@ def tables(settings: TablesSettings, folder: Path, elsewhere: bool = False) -> N
     tables are made from. Raises UserError for a file that is missing or damaged, before anything is written.
     """
     results = {task: Results(settings.of_task(task), folder) for task in TOPICS.values()}
-    made, blocks = [], []
+    made, said, blocks = [], [], []
     for table in chosen(settings.topics):
         own = results[TOPICS[table.topic]]
         frame = _function(table.frame)(own) if table.frame else None
         heading = heading_of(blocks)
         section = _function(table.section)(own, frame)
         blocks += section
+        said += _function(table.sentences)(own, frame) if table.sentences else []
         latex = document(table.name, section, heading)
         made.append((table, frame, _figures(table, own, frame, settings), latex))
     for table, frame, figures, latex in made:
@@ -41,7 +42,7 @@ def tables(settings: TablesSettings, folder: Path, elsewhere: bool = False) -> N
             with atomic(settings.file(folder, "tables", table.name)) as partial:
                 frame.to_csv(partial, index=False, float_format=_digits)
             write_text(settings.file(folder, "tables", table.latex), latex)
-    write_text(settings.file(folder, "tables", "page"), page(settings, blocks))
+    write_text(settings.file(folder, "tables", "page"), page(settings, said, blocks))
     write_checksums(folder, elsewhere)
 
 

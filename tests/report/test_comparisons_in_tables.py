@@ -14,6 +14,7 @@ from gazepipe.config import load as config
 from gazepipe.errors import UserError
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.means import BOLD, SINGLE
+from gazepipe.evaluation.sentences import NOTHING_TESTED
 
 OFFSET_DEG = {"none": 9.0, "base": 5.0, "kd": 4.0, "kd_prune": 4.01}
 SUBJECTS = [f"s{number}" for number in range(6)]
@@ -107,6 +108,12 @@ def test_several_seeds(run_of):
     assert cells[-2:] == ["6", "3 pairs"]
     assert BOLD in page
     assert SINGLE not in page
+    said = page.partition("## What the numbers say")[2].partition("## Benchmark")[0]
+    kd = pairs["kd"]
+    amount = (
+        f"by {-kd.difference:.2f} degrees [{-kd.high:.2f}, {-kd.low:.2f}] (p = {row(compared, method='kd').p_holm:.3f})"
+    )
+    assert f"- On columbia-drawn: KD lowers the error of resnet18 {amount} against resnet18." in said
 
 
 def test_the_best_and_what_does_not_differ_from_it_are_bold(run_of):
@@ -133,6 +140,7 @@ def test_one_seed_says_a_difference_and_why_no_more(run_of):
     assert re.fullmatch(r"-\d\.\d\d ¹", cells[4])
     assert cells[5:] == ["not tested", "6", "1 pair"]
     assert f"- ¹ {inference.ONE_SEED}" in page
+    assert f"{NOTHING_TESTED}\n\n- 2 comparisons: {inference.ONE_SEED}." in page.partition("## Benchmark")[0]
     assert "p (Holm)" not in page
     assert SINGLE in page
     benchmark = page.partition("## Benchmark")[2].partition("##")[0]
