@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from gazepipe.common.markdown import Block, Notes, count, label
+from gazepipe.common.markdown import MISSING, Block, Notes, count, label
 from gazepipe.evaluation.comparisons import PERCENT, between, comparison_cells, corrected, legend
 from gazepipe.evaluation.inference import mean_interval
 from gazepipe.evaluation.results import Results
@@ -58,7 +58,7 @@ def compression_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     if frame.empty:
         return []
     epochs = {(row.model, row.method): "/".join(map(str, row.epochs)) for row in results.settings.networks}
-    rows = []
+    rows, notes = [], Notes()
     for row in frame.itertuples():
         cost = results.profile(row.model, row.against)["sizes"]["run"]
         rows.append(
@@ -67,14 +67,13 @@ def compression_section(results: Results, frame: pd.DataFrame) -> list[Block]:
                 "Trained on": row.dataset,
                 "Params": count(row.params),
                 "FLOPs": count(row.macs),
-                "Error (degrees)": row.error_deg,
+                "Error (degrees)": _error_text(row.error_deg, row.reason, notes),
                 "Against": f"{row.against}: {ROLES[row.role]}, {epochs[row.model, row.against]} epochs",
                 "its params": f"{cost['params'] / row.params:.1f}×",
                 "its FLOPs": f"{cost['macs'] / row.macs:.1f}×",
-                "its error": row.against_deg,
+                "its error": _error_text(row.against_deg, row.reason, notes),
             }
         )
-    notes = Notes()
     cells = comparison_cells(frame, PERCENT, notes)
     return [
         "## Structural pruning",
@@ -86,6 +85,10 @@ def compression_section(results: Results, frame: pd.DataFrame) -> list[Block]:
         pd.DataFrame(rows).assign(**cells),
         *notes.paragraphs(),
     ]
+
+
+def _error_text(error: float, reason: str, notes: Notes) -> str:
+    return MISSING + notes.mark(reason) if pd.isna(error) else f"{error:.2f}"
 
 
 def compression_sentences(results: Results, frame: pd.DataFrame) -> list[Block]:

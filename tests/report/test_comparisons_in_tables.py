@@ -110,9 +110,8 @@ def test_several_seeds(run_of):
     assert SINGLE not in page
     said = page.partition("## What the numbers say")[2].partition("## Benchmark")[0]
     kd = pairs["kd"]
-    amount = (
-        f"by {-kd.difference:.2f} degrees [{-kd.high:.2f}, {-kd.low:.2f}] (p = {row(compared, method='kd').p_holm:.3f})"
-    )
+    p = row(compared, method="kd").p_holm
+    amount = f"by {-kd.difference:.2f} degrees [{-kd.high:.2f}, {-kd.low:.2f}] (p = {p:.3f})"
     assert f"- On columbia-drawn: KD lowers the error of resnet18 {amount} against resnet18." in said
 
 
@@ -222,3 +221,155 @@ def test_a_small_p_value_is_not_written_as_0(run_of):
     p = row(run.table("comparisons"), method="kd").p
     assert 0 < p < 1e-5
     assert "<0.001" in run.page.read_text()
+
+
+# ---- across data sets
+
+FOLDS = (0, 1)
+
+
+def cross_error(method: str, fold: int, seed: int, subject: str) -> float:
+    """Degrees on the other data set: as `error_of`, 1 more in fold 1, and the order of kd and base turned round."""
+    turned = {"base": "kd", "kd": "base"}.get(method, method)
+    return error_of(turned, 10 * fold + seed, subject) + fold
+
+
+@pytest.fixture
+def cross(repository, tmp_path) -> Run:
+    """Two data sets, two folds of the first, three seeds; subjects of the other are tested by the networks of all
+    folds, with more images in fold 1.
+    """
+    raw = config.read(repository / "config.yaml")
+    raw["benchmark"] |= {"datasets": ["columbia-drawn", "mpiifacegaze-drawn"], "models": ["resnet18"]}
+    raw["benchmark"] |= {"methods": ["base", "kd", "kd_prune"], "seeds": [0, 1, 2]}
+    raw["benchmark"]["folds"] = {"columbia-drawn": list(FOLDS), "mpiifacegaze-drawn": [0]}
+    run = Run(raw, tmp_path / "results")
+    for file, names, path in run.inputs("predictions", "profiles"):
+        if file.job.stage == "profile":
+            write_profile(path)
+            continue
+        method, fold, seed = names.get("method", "none"), int(names["fold"]), int(names["seed"])
+        if names["dataset"] == names["test"]:
+            write_errors(path, {f"{fold}{name}": error_of(method, seed, name) for name in SUBJECTS})
+        else:
+            write_errors(path, {name: cross_error(method, fold, seed, name) for name in SUBJECTS})
+    return run
+
+
+def cross_prediction(run: Run, method: str, fold: int, seed: int) -> Path:
+    wanted = {"dataset": "columbia-drawn", "test": "mpiifacegaze-drawn", "method": method}
+    wanted |= {"fold": str(fold), "seed": str(seed)}
+    (path,) = (
+        path
+        for _, names, path in run.inputs("predictions")
+        if wanted == {name: str(names.get(name)) for name in wanted}
+    )
+    return path
+
+
+def test_errors_across_data_sets_are_means_over_seeds_and_folds_first(cross):
+    path = cross_prediction(cross, "kd", 1, 0)
+    often = pd.read_csv(path)
+    pd.concat([often, often.assign(sample=often["sample"] + 100)]).to_csv(path, index=False)
+    cross.write()
+    errors = [
+        [np.mean([cross_error("kd", fold, seed, name) for fold in FOLDS for seed in range(3)])] for name in SUBJECTS
+    ]
+    found = row(cross.table("cross_dataset"), train="columbia-drawn", method="kd")
+    assert found.error_deg == pytest.approx(np.mean(errors), abs=1e-4)
+    assert (found.n_subjects, found.n_seeds) == (len(SUBJECTS), 3)
+    long = [
+        (fold, seed, name, cross_error("kd", fold, seed, name))
+        for fold, seed, name in product(FOLDS, range(3), SUBJECTS)
+    ]
+    mean = inference.mean_interval(pd.DataFrame(long, columns=["fold", "seed", "subject", "error"]))
+    assert [found.low_deg, found.high_deg] == pytest.approx([mean.low, mean.high], abs=1e-4)
+
+
+def test_the_best_is_bold_in_each_column_by_itself(cross):
+    cross.write()
+    page = cross.page.read_text()
+    names = ("*predict the mean*", "resnet18", "resnet18 + KD", "resnet18 + KD + Prune")
+    own, across = (
+        {name: [cell.startswith("**") for cell in line_of(page, heading, name)[1:3]] for name in names}
+        for heading in ("## Benchmark", "## Cross-dataset")
+    )
+    assert [own[name] for name in names] == [[False, False], [False, False], [True, True], [True, True]]
+    assert [across[name] for name in names] == [[False, False], [True, True], [False, False], [True, True]]
+
+
+def test_a_fold_that_lacks_a_subject_is_a_marked_cell(cross):
+    path = cross_prediction(cross, "kd", 1, 2)
+    write_errors(path, {name: cross_error("kd", 1, 2, name) for name in SUBJECTS[1:]})
+    cross.write()
+    reason = "resnet18 + KD: seed 2 has no error of fold 1, subject s0, as other seeds have"
+    cells = line_of(cross.page.read_text(), "## Cross-dataset", "resnet18 + KD")
+    assert cells[1] == "— ¹"
+    assert cells[2][0].isdigit(), "the other direction is known"
+    assert row(cross.table("cross_dataset"), train="columbia-drawn", method="kd").reason == reason
+    compared = row(cross.table("comparisons"), train="columbia-drawn", test="mpiifacegaze-drawn", method="kd")
+    assert (compared.reason, compared.finding) == (reason, "not tested")
+    assert f"- 1 comparison: {reason}." in cross.page.read_text().partition("## Benchmark")[0]
+
+
+def test_a_subject_that_met_fewer_folds_than_others_is_a_marked_cell(cross):
+    for seed in range(3):
+        errors = {name: cross_error("kd", 1, seed, name) for name in SUBJECTS[1:]}
+        write_errors(cross_prediction(cross, "kd", 1, seed), errors)
+    cross.write()
+    found = row(cross.table("cross_dataset"), train="columbia-drawn", method="kd")
+    assert found.reason == "resnet18 + KD: subject s0 was tested in 1 folds, subject s1 in 2"
+    assert np.isnan(found.error_deg)
+
+
+# ---- pruned networks
+
+
+@pytest.fixture
+def pruned(repository, tmp_path) -> Run:
+    raw = config.read(repository / "config.yaml")
+    raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "seeds": [0, 1, 2]}
+    raw["benchmark"] |= {"methods": ["base", "half", "half_scratch"], "folds": {"columbia-drawn": [0]}}
+    run = Run(raw, tmp_path / "results")
+    alike = {"half": "kd", "half_scratch": "kd_prune"}
+    for file, names, path in run.inputs("predictions", "profiles"):
+        if file.job.stage == "profile":
+            write_profile(path)
+        else:
+            method = names.get("method", "none")
+            errors = {name: error_of(alike.get(method, method), int(names["seed"]), name) for name in SUBJECTS}
+            write_errors(path, errors)
+    return run
+
+
+def test_pruned_networks_of_several_seeds(pruned):
+    pruned.write()
+    found = row(pruned.table("compression"), against="base")
+    base = np.mean([error_of("base", seed, name) for seed in range(3) for name in SUBJECTS])
+    half = np.mean([error_of("kd", seed, name) for seed in range(3) for name in SUBJECTS])
+    assert found.difference_percent == pytest.approx(100 * (half / base - 1), abs=1e-3)
+    assert (found.finding, found.n_seeds) == ("different", 3)
+    said = pruned.page.read_text().partition("### Pruned networks")[2].partition("## Benchmark")[0]
+    amount = f"{-found.difference_percent:.1f} % [{-found.high_percent:.1f}, {-found.low_percent:.1f}]"
+    assert f"half lowers the error of resnet18 by {amount}" in said
+
+
+def test_a_pruned_network_whose_run_lacks_a_subject_is_a_marked_cell(pruned):
+    write_errors(prediction(pruned, "base", 1), {name: error_of("base", 1, name) for name in SUBJECTS[:-1]})
+    pruned.write()
+    reason = "resnet18: seed 1 has no error of fold 0, subject s5, as other seeds have"
+    full, twin = (row(pruned.table("compression"), against=name) for name in ("base", "half_scratch"))
+    assert full.reason == reason
+    assert np.isnan([full.against_deg, full.difference_percent, full.p]).all()
+    assert not np.isnan([full.error_deg, twin.difference_percent, twin.p]).any()
+    cells = line_of(pruned.page.read_text(), "## Structural pruning", "resnet18 + half")
+    assert cells[8:10] == ["— ¹", "— ¹"], "its error and the difference"
+    assert cells[4][0].isdigit()
+
+
+def test_a_missing_seed_of_a_twin_is_named(pruned):
+    path = prediction(pruned, "half_scratch", 2)
+    path.unlink()
+    with pytest.raises(UserError, match=rf"^{path}: cannot be read"):
+        pruned.write()
+    assert not pruned.page.exists()

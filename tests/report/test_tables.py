@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from toy_results import Run, row, write_profile
+from toy_results import Run, row, write_near_eye, write_profile
 
 from gazepipe.common.files import write_json
 from gazepipe.common.latex import text as in_latex
@@ -136,11 +136,6 @@ def test_a_damaged_prediction_is_named(results):
     assert not (results.folder / "tables").exists()
 
 
-EXPLAINED = {
-    "summary": {"heat maps": {"sanity": {"verdict": "the maps of every method change"}}},
-    "width": {"low_rank": 6, "dropped": 12, "full_error_px": 11.5},
-    "dimension": {"estimates": {"active_subspace_99": 3, "pca_99": 20}},
-}
 OFFSET_PX = {"none": 100.0, "base": 10.0, "small": 12.0, "small_scratch": 15.0}
 
 
@@ -152,26 +147,9 @@ def near_eye_results(repository, tmp_path):
     raw["benchmark"] = {**raw["benchmark"], "datasets": ["near-eye-drawn"], "models": ["itracker4"], "seeds": [0, 1]}
     raw["benchmark"]["folds"] = {}
     run = Run(raw, tmp_path / "results")
-    for file, names, path in run.inputs("predictions", "profiles"):
-        if file.job.stage == "profile":
-            rows = [{"runtime": "eager", "batch": b, "images_per_second": 50.0, "latency_ms": 20.0 * b} for b in (8, 1)]
-            size = {"model": {}, "params": 500_000, "first_fc_params": 160_000, "macs": 270_000_000, "rows": rows}
-            write_json(path, {"sizes": {"run": size}, "threads": 2, "machine": {"cpu": "a cpu"}})
-            continue
-        offset = OFFSET_PX[names.get("method", "none")] + 2 * int(names["seed"])
-        points = [(f"test-0{n}", 600.0 + i, 400.0, offset + n + 4 * (i == 2)) for n in (1, 2) for i in range(3)]
-        frame = pd.DataFrame(points, columns=["subject", "x", "y", "off"])
-        frame = frame.assign(x_pred=frame.x + frame.off, y_pred=frame.y).drop(columns="off")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        frame.to_csv(path, index=False)
-    for _, _, path in run.inputs("weights"):
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"x" * 2048)
-    for file, _, path in run.inputs("explanations"):
-        write_json(path, EXPLAINED[file.output])
-    for _, _, path in run.inputs("agreements"):
-        path.parent.mkdir(parents=True)
-        path.write_text("importance,a,b,spectrum\ntaylor,x,y,0.75\n")
+    write_near_eye(run, lambda method, seed: {
+        f"test-0{n}": [OFFSET_PX[method] + 2 * seed + n + 4 * (i == 2) for i in range(3)] for n in (1, 2)
+    })  # fmt: skip
     return run
 
 
