@@ -84,7 +84,8 @@ def _latex(text: str) -> str:
         elif line.endswith(r"\\"):
             cells = line.removesuffix(r" \\").split(" & ")
             if kept is None:
-                kept = [number for number, cell in enumerate(cells) if not cell.startswith(TIMED_HEADERS)]
+                heads = [cell.partition("]{")[2].replace(r"\\", " ") or cell for cell in cells]
+                kept = [number for number, head in enumerate(heads) if not head.startswith(TIMED_HEADERS)]
             line = " & ".join(cells[number] for number in kept)
         lines.append(line)
     return "\n".join(lines)

@@ -50,6 +50,20 @@ def test_a_table():
     ]
 
 
+def test_long_headings_are_broken_and_wide_tables_are_small():
+    heading = "Latency, batch 1: median, p95 (ms)"
+    frame = pd.DataFrame({"Model": ["a"], heading: ["1.00"], "*no break in italics*": ["2"]})
+    text = latex.table(frame, "t", "", "tab:t", [])
+    assert r"\shortstack[r]{Latency,\\batch 1:\\median, p95\\(ms)} & \emph{no break in italics} \\" in text
+    assert r"\footnotesize" in text
+    ((head, _),) = tables(text)
+    assert head[1] == heading
+    wide = pd.concat([frame.add_suffix(str(number)) for number in range(3)], axis=1)
+    assert r"\scriptsize" in latex.table(wide, "t", "", "tab:t", [])
+    long = pd.DataFrame({"Model": ["a"], "A long name [in brackets] of it": ["1"]})
+    assert r"{A long name\\{}[in\\brackets] of\\it}" in latex.table(long, "t", "", "tab:t", [])
+
+
 @given(st.lists(st.text(alphabet="ab12_%&#$~^{}\\<>|±×°—→²¹-*`[]()! \n", max_size=30), min_size=1, max_size=4))
 def test_no_cell_breaks_the_table(cells):
     text = latex.table(pd.DataFrame({"Model": cells, "Error": cells}), "t", "", "tab:t", [])

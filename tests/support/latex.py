@@ -6,7 +6,7 @@ SPECIALS = re.compile(r"(?<!\\)[&#%_^~<>|]")
 
 
 def tables(text: str) -> list[list[list[str]]]:
-    """The rows of cells of every tabular, the head first; AssertionError where the file would not compile.
+    """The rows of cells of every tabular, the head first, in one line; AssertionError where the file would not compile.
 
     Checked: groups and environments are balanced, formulas are closed, each row has the columns that are declared, no
     character stands bare that LaTeX reads otherwise, and all is ASCII or a letter.
@@ -30,8 +30,13 @@ def tables(text: str) -> list[list[list[str]]]:
         elif line.endswith(r" \\"):
             cells = re.split(r"(?<!\\) & ", line.removesuffix(r" \\"))
             assert len(cells) == columns, line
-            found[-1].append(cells)
+            found[-1].append([_in_one_line(cell) for cell in cells])
     return found
+
+
+def _in_one_line(cell: str) -> str:
+    stacked = re.fullmatch(r"\\shortstack\[[lr]\]\{(.*)\}", cell)
+    return stacked[1].replace(r"\\", " ") if stacked else cell
 
 
 def _check(line: str) -> None:

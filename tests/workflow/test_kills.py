@@ -35,7 +35,7 @@ PAGE = """# Tables
 ## What was run
 """
 LATEX = r"""\toprule
-Model & Params & {head} \\
+Model & Params & \shortstack[r]{{{stacked}}} \\
 \midrule
 resnet18 & {params} & {speed} \\
 \bottomrule
@@ -80,7 +80,7 @@ def write(folder: Path, **changes: object) -> Path:
     texts = {
         "tables.md": page,
         "tables/efficiency.csv": f"params,images_per_second,latency_ms_p25\n{values['params']},{values['rate']},1",
-        "tables/efficiency.tex": LATEX.format(**values, head=head),
+        "tables/efficiency.tex": LATEX.format(**values, stacked=head.replace(" ", r"\\")),
         "profiles/resnet18/base.json": json.dumps(
             {"sizes": {"run": {"params": values["params"], "rows": [{"batch": 1, "latency_ms": values["rate"]}]}}}
         ),
