@@ -75,12 +75,14 @@ def table(frame: pd.DataFrame, title: str, caption: str, label: str, notes: list
     columns = "".join("l" if is_text(column) else "r" for column in frame)
     rows = [list(map(cell_text, row)) for row in frame.itertuples(index=False)]
     heads = [_broken(str(column), [row[place] for row in rows]) for place, column in enumerate(frame)]
-    said = f"\\textbf{{{text(title)}.}} {text(caption)}".strip()
+    stop = "" if title.endswith(("?", "!", ".")) else "."
+    said = f"\\textbf{{{text(title)}{stop}}} {text(caption)}".strip()
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption[{{{text(title)}}}]{{{said}}}",
         rf"\label{{{label}}}",
+        r"\par\smallskip",
         r"\scriptsize" if _width(heads, rows) > FULL_LINE else r"\footnotesize",
         r"\setlength{\tabcolsep}{4pt}",
         rf"\begin{{tabular}}{{{columns}}}",

@@ -35,6 +35,7 @@ def test_a_table():
         r"\centering",
         r"\caption[{One \& two}]{\textbf{One \& two.} Lower is \emph{better}.}",
         r"\label{tab:x}",
+        r"\par\smallskip",
         r"\footnotesize",
         r"\setlength{\tabcolsep}{4pt}",
         r"\begin{tabular}{lr}",
@@ -62,6 +63,11 @@ def test_long_headings_are_broken_and_wide_tables_are_small():
     assert r"\scriptsize" in latex.table(wide, "t", "", "tab:t", [])
     long = pd.DataFrame({"Model": ["a"], "A long name [in brackets] of it": ["1"]})
     assert r"{A long name\\{}[in\\brackets] of\\it}" in latex.table(long, "t", "", "tab:t", [])
+
+
+def test_a_title_that_is_a_question_gets_no_full_stop():
+    text = latex.table(pd.DataFrame({"Model": ["a"]}), "Does it help?", "Negative is better.", "tab:t", [])
+    assert r"\textbf{Does it help?} Negative is better." in text
 
 
 @given(st.lists(st.text(alphabet="ab12_%&#$~^{}\\<>|±×°—→²¹-*`[]()! \n", max_size=30), min_size=1, max_size=4))
