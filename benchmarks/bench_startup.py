@@ -85,7 +85,7 @@ def main() -> None:
 NOTE = """A job of the local executor is a shell of the one Snakemake process: no second Snakemake starts. On a cluster
 each job starts one, at the price of the dry run above, and small jobs are better grouped.
 
-What is left is mostly torch (2 s), pandas and scipy. Stages that need none of them import none: `predict-mean` took
+What is left is mostly torch (2 s), pandas and scipy. Stages that need none of them import none: `predict-control` took
 about 2 s more when its module imported torch.
 """
 
@@ -110,7 +110,7 @@ def _stages(folder: Path) -> list[list[str]]:
     plan = Plan(configuration.load_files([folder / "tiny.yaml"]))
     jobs = [Job.of(name, dataset=DATASET) for name in ("fetch", "prepare", "split")]
     jobs.insert(1, Job.of("prepare_part", dataset=DATASET, part=0))
-    jobs.append(Job.of("predict_mean", dataset=DATASET, fold=1, seed=0, test=DATASET))
+    jobs.append(Job.of("predict_control", dataset=DATASET, model="mean", fold=1, seed=0, test=DATASET))
     return [words(job.stage, plan.settings(job).model_dump_json(), files(plan, job)) for job in jobs]
 
 

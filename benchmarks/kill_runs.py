@@ -43,7 +43,7 @@ KINDS = {
     "fetch": ("fetch",),
     "prepare": ("prepare-part", "prepare"),
     "train": ("train",),
-    "predict": ("predict", "predict-mean", "profile"),
+    "predict": ("predict", "predict-control", "profile"),
     "tables": ("tables",),
 }
 """The kinds of stages of which each must be hit, in the order in which a workflow comes to them."""

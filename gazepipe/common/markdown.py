@@ -6,7 +6,17 @@ from tabulate import tabulate
 Block = str | pd.DataFrame
 """A paragraph of Markdown, or a table as it is shown, whose cells are text in Markdown."""
 
-METHOD_LABELS = {"base": "", "none": "", "kd": " + KD", "kd_prune": " + KD + Prune"}
+METHOD_LABELS = {
+    "base": "",
+    "none": "",
+    "kd": " + KD",
+    "kd_prune": " + KD + Prune",
+    "kd_train_on": " + KD + longer",
+    "shuffled": ", labels shuffled",
+    "untrained": ", untrained",
+}
+WITHOUT_NETWORK = {"mean": "predict the mean", "ridge": "ridge regression on pixels"}
+"""What is predicted without a network, by the name that stands for a model."""
 TEXT_COLUMNS = {
     "Model",
     "Subject",
@@ -82,9 +92,10 @@ def count(value: float) -> str:
     return str(int(value))
 
 
-def row_name(model: str, method: str) -> str:
-    """`label`, and what stands in its place for the mean of the training targets."""
-    return "*predict the mean*" if model == "mean" else label(model, method)
+def row_name(model: str, method: str, control: bool = False) -> str:
+    """`label`, in italics for a `control`, or what is predicted without a network, in italics."""
+    name = WITHOUT_NETWORK.get(model) or label(model, method)
+    return f"*{name}*" if control or model in WITHOUT_NETWORK else name
 
 
 def error_text(error: float, spread: float, low: float, high: float, bold: bool = False) -> str:

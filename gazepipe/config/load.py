@@ -15,6 +15,7 @@ from gazepipe.config.messages import explain, nearest
 from gazepipe.config.schema import Config, Dataset
 from gazepipe.datasets.layouts.settings import LAYOUTS
 from gazepipe.errors import UserError
+from gazepipe.evaluation.settings import CONTROLS, NO_METHOD
 from gazepipe.models.registry import model_module
 
 RESERVED_RUNS = {
@@ -32,6 +33,7 @@ def load(raw: dict[str, Any]) -> Config:
         raise UserError(explain(error, Config)) from None
     if config.run in RESERVED_RUNS:
         raise UserError(f"configuration: run: {config.run!r} is a folder of the default run; choose another name")
+    _check_names(config)
     for name, model in config.models.items():
         try:
             model_module(model.arch)
@@ -79,10 +81,18 @@ def read(path: str | Path) -> dict:
     return value
 
 
+def _check_names(config: Config) -> None:
+    """Results without a network lie where those of a model and method of these names would."""
+    for kind, reserved in (("models", CONTROLS), ("methods", (NO_METHOD,))):
+        for name in getattr(config, kind):
+            if name in reserved:
+                raise UserError(f"configuration: {kind}.{name}: the name stands for a control; choose another")
+
+
 def _check_methods(config: Config) -> None:
     for name, method in config.methods.items():
         key = f"methods.{name}"
-        for link in ("parent", "shape"):
+        for link in ("parent", "shape", "control"):
             if getattr(method, link) is not None:
                 _known(f"{key}.{link}", getattr(method, link), config.methods)
         if method.teacher is not None:
@@ -90,9 +100,22 @@ def _check_methods(config: Config) -> None:
             _known(f"{key}.teacher", teacher, config.methods)
             if model:
                 _known(f"{key}.teacher", model, config.models)
+        _refuse_control_cycle(config, name)
     for model in config.models:
         for method in config.methods:
             _refuse_cycle(config, (model, method), [])
+
+
+def _refuse_control_cycle(config: Config, method: str) -> None:
+    path = [method]
+    while (control := config.methods[path[-1]].control) in config.methods and control not in path:
+        path.append(control)
+    if control in path:
+        cycle = " -> ".join([*path[path.index(control) :], control])
+        raise UserError(
+            f"configuration: methods.{method}.control: its controls come back to {control} ({cycle}); "
+            "name a method that trains as long without the idea"
+        )
 
 
 def _refuse_cycle(config: Config, node: tuple[str, str], path: list[tuple[str, str]]) -> None:

@@ -97,6 +97,9 @@ class Method(Kinds):
     """Whom `kd` learns from: a method of the same model, or `model/method`."""
     shape: Name | None = None
     """Start from random weights, in the shape of the network that this other method makes."""
+    control: Name | None = None
+    """Method of the same model that trains as long without the idea: tables compare with it first. No edge of the DAG:
+    it need not be selected. null: none."""
     training: dict[str, Any] = {}
     """Keys of the top-level `training` to override."""
 
@@ -108,6 +111,8 @@ class Method(Kinds):
         for name, kind in self.chosen.items():
             if kind.needs == "parent" and self.parent is None:
                 raise ValueError(f"'{name}' starts from trained weights: name a 'parent'")
+            if kind.stands_alone and self.parent is not None:
+                raise ValueError(f"'{name}' starts from random weights: remove the 'parent'")
         if self.shape is not None and self.parent is not None:
             raise ValueError("'shape' starts from nothing, 'parent' from weights: name one of them")
         return self

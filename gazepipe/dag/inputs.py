@@ -8,6 +8,7 @@ from gazepipe.common.named import module_of
 from gazepipe.dag import runs
 from gazepipe.dag.stage import Files, made
 from gazepipe.dag.stages import BUNDLE
+from gazepipe.evaluation.settings import CONTROLS
 
 if TYPE_CHECKING:
     from gazepipe.dag.plan import Plan
@@ -58,8 +59,8 @@ def tested(plan: Plan, test: str, **run: str) -> Files:
     return {**trained(plan, **run), "store": made("prepare", "store", dataset=test)}
 
 
-def mean(plan: Plan, dataset: str, fold: str, seed: str, test: str) -> Files:
-    """The store and split that the mean is taken of, and the store that it is tested on."""
+def control(plan: Plan, dataset: str, model: str, fold: str, seed: str, test: str) -> Files:
+    """The store and split that a control learns from, and the store that it is tested on."""
     return {
         "train_store": made("prepare", "store", dataset=dataset),
         "split": made("split", "split", dataset=dataset),
@@ -109,6 +110,11 @@ def timed(plan: Plan, dataset: str) -> Files:
 def network(plan: Plan, model: str, **_: str) -> tuple[str, ...]:
     """The network's module."""
     return (plan.network_module(model),)
+
+
+def predictor(plan: Plan, model: str, **_: str) -> tuple[str, ...]:
+    """The module of a control."""
+    return (CONTROLS[model].partition(":")[0],)
 
 
 def network_and_kinds(plan: Plan, model: str, method: str, **_: str) -> tuple[str, ...]:

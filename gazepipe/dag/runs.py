@@ -72,6 +72,11 @@ def shaped(config: Config, model: str, method: str) -> Run | None:
     return first(config, dataset_for(config, model), model, method)
 
 
+def epochs(config: Config, dataset: str, model: str, method: str) -> int:
+    """The epochs of a run, all its trainings together; early stopping may make them fewer."""
+    return config.methods[method].epochs_of(select.training_of(config, dataset, model, method).epochs)
+
+
 def deployed(config: Config, dataset: str) -> list[tuple[str, str]]:
     """The (model, method) pairs that are exported and timed on a data set, in the order of the configuration."""
     selected = {"/".join(pair): pair for pair in select.networks_for(config, dataset)}
@@ -93,12 +98,15 @@ def of_network(config: Config, dataset: str, model: str, method: str) -> list[Ru
 
 
 def explained(config: Config) -> list[Run]:
-    """The runs that are explained: of every near-eye network that is neither shrunk nor shaped as one that is."""
+    """The runs that are explained: of every near-eye network that is neither shrunk nor shaped as one that is, and can
+    have learnt."""
     return [
         run
         for dataset in config.benchmark.datasets
         if config.datasets[dataset].task == "point"
         for model, method in select.networks_for(config, dataset)
-        if config.models[model].arch in select.POINT_NETWORKS and shaped(config, model, method) is None
+        if config.models[model].arch in select.POINT_NETWORKS
+        and shaped(config, model, method) is None
+        and config.methods[method].placebo is None
         for run in of_network(config, dataset, model, method)
     ]

@@ -13,7 +13,7 @@ from gazepipe.dag import runs
 from gazepipe.dag.stage import Job
 from gazepipe.dag.tables import topics
 from gazepipe.datasets.settings import FetchSettings, PartSettings, SheetSettings, Split, StoreSettings
-from gazepipe.evaluation.settings import MeanSettings, PredictSettings
+from gazepipe.evaluation.settings import ControlSettings, PredictSettings
 from gazepipe.export.settings import About, ExportSettings, SpeedSettings
 from gazepipe.methods.settings import Kinds, TrainSettings
 from gazepipe.models.settings import Spec
@@ -98,8 +98,8 @@ def predict(plan: Plan, dataset: str, model: str, method: str, fold: str, seed: 
     )
 
 
-def predict_mean(plan: Plan, dataset: str, fold: str, seed: str, test: str) -> MeanSettings:
-    return MeanSettings(fold=int(fold), own=test == dataset)
+def predict_control(plan: Plan, dataset: str, model: str, fold: str, seed: str, test: str) -> ControlSettings:
+    return ControlSettings(control=model, fold=int(fold), own=test == dataset)
 
 
 def profile(plan: Plan, model: str, method: str) -> ProfileSettings:
@@ -179,6 +179,7 @@ def tables(plan: Plan) -> TablesSettings:
                 model=model,
                 method=method,
                 epochs=_epochs(config, model, method),
+                total_epochs=_total_epochs(config, model, method),
                 # Of a network: which data set, fold and seed it learns from changes no module.
                 source=plan.source(
                     Job.of("train", **runs.first(config, runs.dataset_for(config, model), model, method))
@@ -202,7 +203,7 @@ def _files(plan: Plan) -> dict[str, dict[str, str]]:
         for stage in (
             "train",
             "predict",
-            "predict_mean",
+            "predict_control",
             "profile",
             "explain",
             "explain_seeds",
@@ -240,6 +241,8 @@ def _method(config: Config, name: str) -> MethodSummary:
         parent=node.parent,
         teacher=node.teacher,
         shape=node.shape,
+        control=node.control,
+        placebo=node.placebo is not None,
         structural=node.structural is not None,
         profiled=runs.shape_maker(config, name),
     )
@@ -247,14 +250,18 @@ def _method(config: Config, name: str) -> MethodSummary:
 
 def _epochs(config: Config, model: str, method: str) -> list[int]:
     """The epochs of a network's trainings, those that differ between data sets."""
-    node = config.methods[method]
-    if node.rebirth:
-        return [node.rebirth.generations * node.rebirth.epochs]
-    between = (node.structural.steps - 1) * node.structural.epochs if node.structural else 0
-    trained = (
-        between + select.training_of(config, name, model, method).epochs for name in runs.datasets_for(config, model)
-    )
-    return list(dict.fromkeys(trained))
+    return list(dict.fromkeys(runs.epochs(config, name, model, method) for name in runs.datasets_for(config, model)))
+
+
+def _total_epochs(config: Config, model: str, method: str) -> dict[str, int]:
+    """The epochs of a network's training on each data set, and of those of its parents."""
+    lineage = [method]
+    while parent := config.methods[lineage[-1]].parent:
+        lineage.append(parent)
+    return {
+        name: sum(runs.epochs(config, name, model, each) for each in lineage)
+        for name in runs.datasets_for(config, model)
+    }
 
 
 def _spec(config: Config, model: str, dataset: str) -> Spec:

@@ -133,12 +133,13 @@ STAGES = {
         resumes=True,
     ),
     # Before `predict`, whose files these are named like.
-    "predict_mean": Stage(
-        run="gazepipe.evaluation.mean:predict_mean",
-        settings="gazepipe.dag.settings:predict_mean",
-        wildcards=("dataset", "fold", "seed", "test"),
-        inputs="gazepipe.dag.inputs:mean",
-        outputs={"predictions": "{results}/predictions/{dataset}/mean/none/fold{fold}/seed{seed}/{test}.csv"},
+    "predict_control": Stage(
+        run="gazepipe.evaluation.control:predict_control",
+        settings="gazepipe.dag.settings:predict_control",
+        wildcards=("dataset", "model", "fold", "seed", "test"),
+        inputs="gazepipe.dag.inputs:control",
+        outputs={"predictions": "{results}/predictions/{dataset}/{model}/none/fold{fold}/seed{seed}/{test}.csv"},
+        modules="gazepipe.dag.inputs:predictor",
     ),
     "predict": Stage(
         run="gazepipe.evaluation.predict:predict",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gazepipe.config import select
 from gazepipe.dag import runs
 from gazepipe.dag.stage import File, Files, made
+from gazepipe.evaluation.settings import CONTROLS
 from gazepipe.report.settings import chosen, datasets_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def inputs(plan: Plan) -> Files:
 
 
 def predictions(plan: Plan) -> list[File]:
-    """The predictions of every selected run, and of the mean, for its own and the other data sets of its task."""
+    """The predictions of every selected run and control, for its own and the other data sets of its task."""
     config, files = plan.config, []
     for dataset in config.benchmark.datasets:
         tests = select.selected_with(config, dataset)
@@ -40,7 +41,8 @@ def predictions(plan: Plan) -> list[File]:
         ]
         for test in tests:
             for fold in select.folds(config, dataset):
-                files.append(made("predict_mean", "predictions", dataset=dataset, fold=fold, seed=0, test=test))
+                names = {"dataset": dataset, "fold": fold, "seed": 0, "test": test}
+                files += [made("predict_control", "predictions", model=name, **names) for name in CONTROLS]
             files += [made("predict", "predictions", test=test, **run) for run in trained]
     return files
 

@@ -26,6 +26,11 @@ MARGINS = {"deg": ("margin", " degrees"), PERCENT: ("margin_percent", " %")}
 THESE_FILES = "one training of each network: the interval holds for these files only"
 NO_PERCENT = "the other network's error is 0: no percentage of it"
 
+CONTROL = (
+    "Control: a method that is trained as long without the idea, with which each is compared first. Epochs are counted"
+    " with those of the parents."
+)
+
 Network = tuple[str, str]
 """Model and method."""
 
@@ -41,6 +46,54 @@ def columns(unit: str) -> list[str]:
     changes = [f"{name}_{unit}" for name in ("difference", "low", "high")]
     tested = ["p", "p_holm", "p_equivalence", "p_equivalence_holm", "finding", f"detectable_{unit}", "d_z", "df"]
     return [*changes, *tested, "n_subjects", "n_seeds", "n_seeds_against", "paired_seeds", "reason", "note"]
+
+
+def baseline_pairs(methods: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(method, baseline) of every comparison: with its control first, then with its parent, with the teacher of the
+    same model, and with the first method; only those in `methods`, each pair once.
+
+    `methods` holds control, parent, teacher and placebo by name. Placebos have no idea that could help.
+    """
+    compared = [name for name, entry in methods.items() if not entry.placebo]
+    found = [
+        (name, baseline)
+        for name in compared
+        for baseline in (methods[name].control, methods[name].parent, methods[name].teacher, compared[0])
+        if baseline in compared and baseline != name
+    ]
+    return list(dict.fromkeys(found))
+
+
+def role(methods: Mapping[str, Any], method: str, baseline: str) -> str:
+    """What a baseline is to a method: its control, parent or teacher, its twin (the same network from nothing), or
+    other.
+    """
+    entry = methods[method]
+    links = {"control": entry.control, "parent": entry.parent, "teacher": entry.teacher}
+    found = [name for name, other in links.items() if other == baseline]
+    return found[0] if found else "twin" if methods[baseline].shape == method else "other"
+
+
+def without_control(settings: Any) -> list[str]:
+    """A paragraph that names the controls that were not run, or none. `settings` holds methods and networks."""
+    run = [(network.model, network.method) for network in settings.networks]
+    missing = [
+        f"{label(model, control)} (of {label(model, method)})"
+        for model, method in run
+        if (control := settings.methods[method].control) and (model, control) not in run
+    ]
+    return [f"Controls that were not run: {', '.join(missing)}."] if missing else []
+
+
+def epochs_note(settings: Any, dataset: str, model: str, method: str, control: str) -> str:
+    """What must be said where a method and its control are trained on a data set for different numbers of epochs, those
+    of the parents among them; else nothing. `settings` holds the networks.
+    """
+    totals = {network.method: network.total_epochs for network in settings.networks if network.model == model}
+    mine, other = totals[method][dataset], totals[control][dataset]
+    if mine == other:
+        return ""
+    return f"{label(model, method)} is trained for {mine} epochs in all, its control for {other}: not as long"
 
 
 def shared(methods: Mapping[str, Any], a: Network, b: Network) -> bool:
@@ -111,10 +164,11 @@ def change_interval(mine: pd.DataFrame, theirs: pd.DataFrame) -> inference.Inter
 
 
 def compare(errors: pd.DataFrame, by: list[str], pairs: list[Network], unit: str, settings: Any) -> pd.DataFrame:
-    """Each pair of methods (method, baseline) on the subjects of each model: `by`, model, method, baseline, `columns`.
+    """Each pair of methods (method, baseline) on the subjects of each model: `by`, model, method, baseline, `role`,
+    `columns`.
 
-    `errors` has the columns `by`, model, method, fold, seed, subject, error; pairs of which a group lacks one are left
-    out. `settings` holds the methods' links and the statistics.
+    `errors` has the columns `by`, the data set trained on first, model, method, fold, seed, subject, error; pairs of
+    which a group lacks one are left out. `settings` holds methods, networks and statistics.
     """
     rows = []
     for names, group in errors.groupby([*by, "model"], sort=False):
@@ -123,8 +177,16 @@ def compare(errors: pd.DataFrame, by: list[str], pairs: list[Network], unit: str
             if method in parts and baseline in parts:
                 found = between(parts[method], parts[baseline], (model, method), (model, baseline), unit, settings)
                 first = dict(zip([*by, "model"], names, strict=True))
-                rows.append({**first, "method": method, "baseline": baseline, **found})
-    return corrected(rows, [*by, "model", "method", "baseline"], unit)
+                kind = role(settings.methods, method, baseline)
+                if kind == "control":
+                    found = noted(found, epochs_note(settings, names[0], model, method, baseline))
+                rows.append({**first, "method": method, "baseline": baseline, "role": kind, **found})
+    return corrected(rows, [*by, "model", "method", "baseline", "role"], unit)
+
+
+def noted(found: dict[str, Any], note: str) -> dict[str, Any]:
+    """A comparison with something more to be said of it."""
+    return {**found, "note": "; ".join(filter(None, [found["note"], note]))}
 
 
 def corrected(rows: list[dict[str, Any]], first: list[str], unit: str) -> pd.DataFrame:
@@ -144,7 +206,10 @@ def comparison_table(frame: pd.DataFrame, unit: str) -> list[Block]:
     names = {
         **{text: frame[column] for column, text in HEADINGS.items() if column in frame},
         "Model": [label(row.model, row.method) for row in frame.itertuples()],
-        "Against": [label(row.model, row.baseline) for row in frame.itertuples()],
+        "Against": [
+            label(row.model, row.baseline) + (" (control)" if row.role == "control" else "")
+            for row in frame.itertuples()
+        ],
     }
     notes = Notes()
     return [pd.DataFrame({**names, **comparison_cells(frame, unit, notes)}), *notes.paragraphs()]
@@ -170,7 +235,8 @@ def comparison_cells(frame: pd.DataFrame, unit: str, notes: Notes) -> dict[str, 
 
 def legend(frame: pd.DataFrame, unit: str, statistics: Statistics) -> str:
     """How the columns of comparisons are read; the tests only where something was tested."""
-    text = "Negative is better. "
+    controlled = "role" in frame and (frame["role"] == "control").any()
+    text = "Negative is better. " + (f"{CONTROL} " if controlled else "")
     if frame["p"].isna().all():
         return text + "Nothing could be tested; the footnotes say why."
     name, suffix = MARGINS[unit]

@@ -1,33 +1,18 @@
-"""The stage `predict-mean`: the baseline. Without torch, whose import takes longer than such a job."""
+"""The control that predicts the mean of the training targets for every sample."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 
-from gazepipe.datasets.splits import read_split, rows_of
-from gazepipe.datasets.store import Store, open_store
-from gazepipe.errors import UserError
-from gazepipe.evaluation.predictions import prediction_csv, tested_subjects
-from gazepipe.evaluation.settings import MeanSettings
+from gazepipe.datasets.splits import rows_of
+from gazepipe.datasets.store import Store
 from gazepipe.geometry import angles_to_vector, vector_to_angles
 
 
-def predict_mean(settings: MeanSettings, train_store: Path, split: Path, store: Path, predictions: Path) -> None:
-    """Predict the mean gaze of the training subjects for every sample: the baseline for all networks.
-
-    `split` belongs to `train_store`. The prediction is `mean_gaze` for all samples of `store`. Same CSV as `predict`;
-    the image size does not matter.
-    """
-    trained, opened = open_store(train_store), open_store(store)
-    if trained.attrs["units"] != opened.attrs["units"]:
-        raise UserError(
-            f"{store}: is in {opened.attrs['units']}, {train_store} in {trained.attrs['units']}; "
-            "compare data sets of one task"
-        )
-    mean = mean_gaze(trained, read_split(split, settings.fold)["train"])
-    rows = rows_of(opened, tested_subjects(split, settings.fold if settings.own else None))
-    with prediction_csv(predictions, opened.attrs["units"]) as write:
-        write(opened, rows, np.broadcast_to(mean, (len(rows), 2)))
+def mean_of(store: Store, subjects: dict[str, set[str]]) -> Callable[[Store, np.ndarray], np.ndarray]:
+    """Predicts `mean_gaze` of the training subjects for every image; see `gazepipe.evaluation.settings.CONTROLS`."""
+    mean = mean_gaze(store, subjects["train"])
+    return lambda _, rows: np.broadcast_to(mean, (len(rows), 2))
 
 
 def mean_gaze(store: Store, subjects: set[str]) -> np.ndarray:

@@ -8,10 +8,14 @@ import pandas as pd
 from gazepipe.common.markdown import MISSING, Notes, error_text, row_name
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.comparisons import Network, shared
-from gazepipe.evaluation.results import MEAN
+from gazepipe.evaluation.results import is_control
+from gazepipe.evaluation.settings import CONTROLS
 
 SINGLE = "One seed: the intervals are over subjects only, and hold for these trainings, not for the methods."
-BOLD = "Bold: the best of a column, and those not significantly different from it (p ≥ 0.05, corrected after Holm)."
+BOLD = (
+    "Bold: the best of a column, and those not significantly different from it (p ≥ 0.05, corrected after Holm);"
+    " controls left out."
+)
 INTERVAL = "[95 % interval over subjects and trainings]"
 
 
@@ -23,11 +27,11 @@ def mean_columns(errors: pd.DataFrame, unit: str, network: Network) -> dict[str,
     """The mean of a network's errors, a long table with fold, seed, subject, error.
 
     error, low and high (95 % interval over subjects and seeds), with the unit in their names where it is not empty;
-    n_subjects, n_seeds, reason (why numbers are missing, or hold for one training only). The mean of the training
-    targets has no chance of training. Raises UserError as `inference.mean_interval` does.
+    n_subjects, n_seeds, reason (why numbers are missing, or hold for one training only). What is predicted without a
+    network has no chance of training. Raises UserError as `inference.mean_interval` does.
     """
     found = inference.mean_interval(errors, name=row_name(*network))
-    certain = network[0] == MEAN and found.reason == inference.ONE_TRAINING
+    certain = network[0] in CONTROLS and found.reason == inference.ONE_TRAINING
     return {
         **dict(zip(_names(unit), (found.mean, found.low, found.high), strict=True)),
         "n_subjects": found.n_subjects,
@@ -55,12 +59,13 @@ def best(errors: pd.DataFrame, by: list[str], settings: Any) -> set[tuple]:
     """The best network of each group and those not significantly different from it, as (*by, model, method).
 
     `errors` has the columns `by`, model, method, fold, seed, subject, error; `settings` holds the methods' links.
-    p-values against the best are corrected after Holm over all groups. A group with one network, one seed or one
-    subject has no best, and a network whose runs lack subjects is none.
+    p-values against the best are corrected after Holm over all groups. Controls take no part. A group with one network,
+    one seed or one subject has no best, and a network whose runs lack subjects is none.
     """
     marked, rivals = set(), []
     for names, group in errors.groupby(by, sort=False):
-        networks = _complete(group)
+        parts = dict(list(group.groupby(["model", "method"], sort=False)))
+        networks = _complete({name: part for name, part in parts.items() if not is_control(settings, *name)})
         if len(networks) < 2:
             continue
         first = min(networks, key=lambda network: networks[network]["error"].mean())
@@ -74,25 +79,16 @@ def best(errors: pd.DataFrame, by: list[str], settings: Any) -> set[tuple]:
     return marked
 
 
-def _complete(group: pd.DataFrame) -> dict[Network, pd.DataFrame]:
-    """The errors of the networks that can be compared, all of them with several seeds and subjects, else none. The mean
-    of the training targets, which no seed changes, has the same errors with every seed.
-    """
-    seeds = sorted(set(group["seed"][group["model"] != MEAN]))
-    parts = {}
-    for network, part in group.groupby(["model", "method"], sort=False):
-        whole = pd.concat([part.assign(seed=seed) for seed in seeds]) if network[0] == MEAN and seeds else part
-        found = inference.mean_interval(whole)
-        if found.n_seeds < 2 or found.n_subjects < 2:
-            return {}
-        if not found.reason:
-            parts[network] = whole
-    return parts
+def _complete(parts: dict[Network, pd.DataFrame]) -> dict[Network, pd.DataFrame]:
+    """The errors of the networks that can be compared, all of them with several seeds and subjects, else none."""
+    found = {network: inference.mean_interval(part) for network, part in parts.items()}
+    if any(mean.n_seeds < 2 or mean.n_subjects < 2 for mean in found.values()):
+        return {}
+    return {network: part for network, part in parts.items() if not found[network].reason}
 
 
 def _against(
     networks: dict[Network, pd.DataFrame], network: Network, first: Network, settings: Any
 ) -> inference.Comparison:
-    linked = MEAN in (network[0], first[0]) or shared(settings.methods, network, first)
-    names = row_name(*network), row_name(*first)
+    linked, names = shared(settings.methods, network, first), (row_name(*network), row_name(*first))
     return inference.compare(networks[network], networks[first], paired_seeds=linked, names=names)

@@ -8,12 +8,20 @@ from typing import Any
 import pandas as pd
 
 from gazepipe.common.files import read_json
+from gazepipe.common.markdown import row_name
 from gazepipe.evaluation.metrics import per_subject_errors, read_predictions, sample_errors
+from gazepipe.evaluation.settings import CONTROLS, NO_METHOD
 
-MEAN, NONE = "mean", "none"
-"""Model and method of the mean of the training targets."""
 NAMES = ["train", "model", "method", "fold", "seed", "test"]
 """What names a file of predictions: the data set trained on comes first, the one tested on last."""
+
+
+def is_control(settings: Any, model: str, method: str) -> bool:
+    """Whether a row of a table is there to be beaten: predicted without a network, or by one that cannot have learnt.
+
+    `settings` holds the methods.
+    """
+    return model in CONTROLS or settings.methods[method].placebo
 
 
 class Results:
@@ -38,6 +46,10 @@ class Results:
         """How the page links to a figure of the tables."""
         return self.link("tables", f"{name}.svg")
 
+    def row_name(self, model: str, method: str) -> str:
+        """How a table's row is called; controls are in italics."""
+        return row_name(model, method, is_control(self.settings, model, method))
+
     def profile(self, model: str, method: str) -> dict:
         """Cost and speed of a network: the profile of the method that made its shape."""
         return read_json(self.file("profile", "costs", model=model, method=self.settings.methods[method].profiled))
@@ -57,11 +69,12 @@ class Results:
         return self._read(lambda rows: pd.DataFrame({"subject": rows.subject, "error": sample_errors(rows)}), own)
 
     def predictions(self) -> Iterator[dict[str, Any]]:
-        """The NAMES of every file of predictions; those of the mean come first."""
+        """The NAMES of every file of predictions; those without a network come first."""
         settings = self.settings
+        controls = [(name, NO_METHOD, [0]) for name in CONTROLS]
         networks = [(network.model, network.method, settings.seeds) for network in settings.networks]
         for train, summary in settings.datasets.items():
-            for model, method, seeds in [(MEAN, NONE, [0]), *networks]:
+            for model, method, seeds in [*controls, *networks]:
                 for fold in summary.folds:
                     for seed in seeds:
                         for test in summary.tests:
@@ -77,5 +90,5 @@ class Results:
         return pd.concat(parts, ignore_index=True)[[*NAMES, "subject", "error"]]
 
     def _prediction(self, names: dict[str, Any]) -> Path:
-        stage = "predict_mean" if names["model"] == MEAN else "predict"
+        stage = "predict_control" if names["model"] in CONTROLS else "predict"
         return self.file(stage, "predictions", dataset=names["train"], **names)

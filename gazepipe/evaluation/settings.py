@@ -34,10 +34,20 @@ class PredictSettings(Settings):
     """CPU threads."""
 
 
-class MeanSettings(Settings):
-    """Of the stage `predict_mean`."""
+CONTROLS = {"mean": "gazepipe.evaluation.mean:mean_of", "ridge": "gazepipe.evaluation.ridge:ridge_of"}
+"""What is predicted without a network, by the name that stands for its model: "module:function", loaded by name. The
+function takes the store trained on and the subjects of the fold's roles, and gives a function of (store, rows [n]) to
+predictions [n, 2] in the unit of the target."""
+NO_METHOD = "none"
+"""Stands for the method of a control."""
 
+
+class ControlSettings(Settings):
+    """Of the stage `predict_control`."""
+
+    control: Literal[*CONTROLS]
+    """What predicts."""
     fold: Annotated[int, Field(ge=0)]
-    """The fold whose training subjects the mean is taken of."""
+    """The fold whose training subjects it learns from."""
     own: bool
     """Whether the data set tested is the one trained on: then only the fold's test subjects are predicted."""

@@ -7,7 +7,8 @@ import pandas as pd
 
 from gazepipe.common.markdown import MISSING, Block, Notes, error_text, row_name
 from gazepipe.evaluation.metrics import natural_order
-from gazepipe.evaluation.results import MEAN
+from gazepipe.evaluation.results import is_control
+from gazepipe.evaluation.settings import CONTROLS
 
 ROW = ["dataset", "model", "method"]
 MOST = 6
@@ -32,20 +33,21 @@ def subject_tables(frame: pd.DataFrame, unit: str, settings: Any) -> list[Block]
 
     A cell is the mean over seeds (of the mean over folds, where a subject was tested in several) ± the standard
     deviation over seeds; a dash, and why, where a run of the network lacks the subject. `settings` holds the data sets'
-    units.
+    units and the methods.
     """
     blocks = []
     for dataset, rows in frame.rename(columns={f"error_{unit}": "error"}).groupby("dataset", sort=False):
         word = settings.datasets[dataset].unit
         networks, subjects = rows[["model", "method"]].drop_duplicates(), _ordered(rows["subject"])
-        seeds = sorted(set(rows["seed"][rows["model"] != MEAN]))
+        seeds = sorted(set(rows["seed"][~rows["model"].isin(CONTROLS)]))
         spread = ", mean over seeds ± standard deviation over seeds" if len(seeds) > 1 else ", one seed"
         for first in range(0, len(networks), MOST):
             notes, columns = Notes(), {}
             for model, method in networks.iloc[first : first + MOST].itertuples(index=False):
                 own = rows[(rows["model"] == model) & (rows["method"] == method)]
-                expected = [] if model == MEAN else seeds
-                columns[row_name(model, method)] = _column(own, subjects, expected, notes)
+                expected = [] if model in CONTROLS else seeds
+                name = row_name(model, method, is_control(settings, model, method))
+                columns[name] = _column(own, subjects, expected, notes)
             more = ", further networks" if first else ""
             blocks.append(f"Trained and tested on {dataset}: error ({UNITS[unit]}) of every test {word}{spread}{more}:")
             blocks += [pd.DataFrame({word.capitalize(): subjects, **columns}), *notes.paragraphs()]

@@ -53,6 +53,8 @@ class FilterRebirth(Kind):
         return regularised
 
     def before_cycle(self, cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        if self.settings.share == 0:
+            return
         reborn(model, self.settings.share, self.settings.max_filters, self.draws, optimizer)
 
 

@@ -24,6 +24,26 @@ class KindSettings(Settings):
     """Whether it changes the network that it starts from, which one kind of a method may do."""
     makes_a_shape: ClassVar[bool] = False
     """Whether the network that comes out has another shape."""
+    stands_alone: ClassVar[bool] = False
+    """Whether a method of this kind has no other kind and no parent."""
+
+    def epochs_of(self, epochs: int) -> int:
+        """Epochs of a method of this kind, all its trainings together, where `epochs` are asked for."""
+        return epochs
+
+
+class Placebo(KindSettings):
+    """A control whose network cannot learn the gaze: what the others are better than."""
+
+    code = "gazepipe.methods.placebo:CannotLearn"
+    stands_alone = True
+
+    learns: Literal["shuffled_labels", "nothing"] = "shuffled_labels"
+    """`shuffled_labels`: the labels of the training samples, each given to another sample, once for the whole training;
+    `nothing`: the weights stay as they were drawn, and only batch statistics are taken."""
+
+    def epochs_of(self, epochs: int) -> int:
+        return 0 if self.learns == "nothing" else epochs
 
 
 class FeatureKD(Settings):
@@ -64,8 +84,9 @@ class Rebirth(KindSettings):
     needs = "parent"
     changes_network = True
 
-    share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
-    """Share of each layer's filters that is reborn in each generation."""
+    share: Annotated[float, Field(ge=0, le=0.5)] = 0.15
+    """Share of each layer's filters that is reborn in each generation, at least one. 0: none, all else alike: the
+    control of a method that is the same but for it."""
     generations: Annotated[int, Field(ge=1, le=8)] = 2
     """How often filters are reborn."""
     epochs: Count = 3
@@ -74,6 +95,9 @@ class Rebirth(KindSettings):
     """Layers with more filters take no part."""
     pearson: NonNegative = 0.0
     """Weight of the penalty on the correlation between a layer's filters. 0: off."""
+
+    def epochs_of(self, epochs: int) -> int:
+        return self.generations * self.epochs
 
 
 class Shrink(KindSettings):
@@ -120,11 +144,16 @@ class Structural(KindSettings):
     epochs: Count = 2
     """Epochs of training after each pruning but the last, which has `training.epochs`."""
 
+    def epochs_of(self, epochs: int) -> int:
+        return (self.steps - 1) * self.epochs + epochs
+
 
 class Kinds(Settings):
     """What a method does to its network: any of these kinds, of which one at most changes the network itself. They act
     in this order: each has what those before made of network and objective."""
 
+    placebo: Placebo | None = None
+    """Cannot learn: a control. null: it can."""
     kd: KD | None = None
     """Learn from the `teacher`. null: from the labels alone."""
     rebirth: Rebirth | None = None
@@ -141,6 +170,13 @@ class Kinds(Settings):
             raise ValueError(f"{', '.join(names)} and {last} each change the network: use one in a method")
         return self
 
+    @model_validator(mode="after")
+    def _some_stand_alone(self) -> "Kinds":
+        for name, kind in self.chosen.items():
+            if kind.stands_alone and len(self.chosen) > 1:
+                raise ValueError(f"'{name}' stands alone: remove the other kinds")
+        return self
+
     @property
     def chosen(self) -> dict[str, KindSettings]:
         """The settings of the kinds that there are, by name."""
@@ -150,6 +186,12 @@ class Kinds(Settings):
     def makes_a_shape(self) -> bool:
         """Whether the network that comes out is smaller than the parent's."""
         return any(kind.makes_a_shape for kind in self.chosen.values())
+
+    def epochs_of(self, epochs: int) -> int:
+        """Epochs of the method, all its trainings together, where `epochs` are asked for."""
+        for kind in self.chosen.values():
+            epochs = kind.epochs_of(epochs)
+        return epochs
 
 
 def declared(kinds: type[Kinds]) -> dict[str, type[KindSettings]]:

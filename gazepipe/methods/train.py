@@ -5,6 +5,7 @@ import importlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import torch
@@ -133,11 +134,12 @@ class _Run:
         """Train the network in place."""
         context = replace(self.context, training=training)
         model, spec = network[0].to(context.device), network[1]
+        kinds = _kinds(self.settings.kinds, context)
         return fit(
             model,
-            context.samples,
+            reduce(lambda samples, kind: kind.samples(samples), kinds.values(), context.samples),
             self.validation,
-            regime(_kinds(self.settings.kinds, context), (model, spec), context, self.settings.augmentation),
+            regime(kinds, (model, spec), context, self.settings.augmentation),
             context.seed,
             context.device,
             label=str(self.folder),

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from gazepipe.common.files import read_json
-from gazepipe.common.markdown import Block, Notes, count, label, row_name
-from gazepipe.evaluation.comparisons import PERCENT, compare, comparison_table, legend
+from gazepipe.common.markdown import Block, Notes, count, label
+from gazepipe.evaluation.comparisons import PERCENT, compare, comparison_table, legend, without_control
 from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
-from gazepipe.evaluation.results import MEAN, Results
+from gazepipe.evaluation.results import Results
 from gazepipe.evaluation.sentences import named, sentences
+from gazepipe.evaluation.settings import CONTROLS
 from gazepipe.evaluation.subjects import subject_errors, subject_tables
 
 ROW = ["dataset", "model", "method"]
@@ -38,7 +39,7 @@ def near_eye(results: Results) -> pd.DataFrame:
                 **columns,
                 "median_px": samples.get_group(names).error.median() if known else np.nan,
                 "seed_std_px": seed_spread(group) if known else np.nan,
-                **(_cost(results, *names) if names[1] != MEAN else {}),
+                **(_cost(results, *names) if names[1] not in CONTROLS else {}),
             }
         )
     return pd.DataFrame(rows)
@@ -49,7 +50,12 @@ def near_eye_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     last = results.settings.networks[-1]
     profile = results.profile(last.model, last.method)
     marked, notes = best(_errors(results), ["dataset"], results.settings), Notes()
-    rows = [_network_text(row, notes, (row.dataset, row.model, row.method) in marked) for row in frame.itertuples()]
+    rows = [
+        _network_text(
+            row, results.row_name(row.model, row.method), notes, (row.dataset, row.model, row.method) in marked
+        )
+        for row in frame.itertuples()
+    ]
     return [
         "## Near-eye: gaze point in the scene image",
         f"Error in pixels of the scene image on subjects never trained on: mean over subjects {INTERVAL},"
@@ -64,17 +70,21 @@ def near_eye_section(results: Results, frame: pd.DataFrame) -> list[Block]:
 
 
 def near_eye_comparisons(results: Results) -> pd.DataFrame:
-    """Each shrunk network against the full one and against its twin from scratch, in percent of the other's error: see
-    `evaluation.comparisons`; by dataset."""
+    """Each network against its control, the one that it starts from and its twin from scratch, in percent of the
+    other's error: see `evaluation.comparisons`; by dataset."""
     errors = _errors(results)
-    return compare(errors[errors.model != MEAN], ["dataset"], _pairs(results), PERCENT, results.settings)
+    return compare(errors[~errors.model.isin(CONTROLS)], ["dataset"], _pairs(results), PERCENT, results.settings)
 
 
 def near_eye_comparisons_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """One row per comparison; nothing where no two networks belong together."""
     if frame.empty:
         return []
-    return [legend(frame, PERCENT, results.settings.statistics), *comparison_table(frame, PERCENT)]
+    return [
+        legend(frame, PERCENT, results.settings.statistics),
+        *comparison_table(frame, PERCENT),
+        *without_control(results.settings),
+    ]
 
 
 def near_eye_comparisons_sentences(results: Results, frame: pd.DataFrame) -> list[Block]:
@@ -143,11 +153,12 @@ def _cost(results: Results, dataset: str, model: str, method: str) -> dict:
 
 
 def _pairs(results: Results) -> list[tuple[str, str]]:
-    """A method against the one that it starts from, and against the same network from scratch."""
+    """A method against its control, the one that it starts from, and the same network from scratch."""
     methods = results.settings.methods
+    to_control = [(name, entry.control) for name, entry in methods.items() if entry.control]
     to_parent = [(name, entry.parent) for name, entry in methods.items() if entry.parent]
     to_twin = [(entry.shape, name) for name, entry in methods.items() if entry.shape]
-    return to_parent + to_twin
+    return list(dict.fromkeys(to_control + to_parent + to_twin))
 
 
 def seed_spread(errors: pd.DataFrame) -> float:
@@ -159,10 +170,10 @@ def seed_spread(errors: pd.DataFrame) -> float:
     return float(per_seed.std(ddof=1))
 
 
-def _network_text(row: tuple, notes: Notes, bold: bool) -> dict:
-    plain = row.model == MEAN
+def _network_text(row: tuple, name: str, notes: Notes, bold: bool) -> dict:
+    plain = row.model in CONTROLS
     return {
-        "Model": row_name(row.model, row.method),
+        "Model": name,
         "Error (px)": mean_text(row, "px", row.seed_std_px, notes, bold),
         "Median (px)": row.median_px,
         "Params": "" if plain else count(row.params),

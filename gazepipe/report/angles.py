@@ -7,24 +7,32 @@ of the folds). Intervals are over subjects and seeds, and the spread is the stan
 import numpy as np
 import pandas as pd
 
-from gazepipe.common.markdown import Block, Notes, row_name
-from gazepipe.evaluation.comparisons import compare, comparison_table, legend
+from gazepipe.common.markdown import Block, Notes
+from gazepipe.evaluation.comparisons import baseline_pairs, compare, comparison_table, legend, without_control
 from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
-from gazepipe.evaluation.results import MEAN, Results
+from gazepipe.evaluation.results import Results
 from gazepipe.evaluation.sentences import named, sentences
+from gazepipe.evaluation.settings import CONTROLS
 from gazepipe.evaluation.subjects import subject_errors, subject_tables
 from gazepipe.report import published
 from gazepipe.report.settings import DatasetSummary
 
 ROW = ["model", "method"]
 RUN = ["train", "test", *ROW]
+EPOCHS = "Epochs: of all training that is in the weights, so with that of the parents; on each data set."
+IN_ITALICS = "In italics: controls, which a network must beat."
 SUMMARY = ["error_deg", "low_deg", "high_deg", "std_deg", "n_subjects", "n_seeds", "reason"]
 
 
 def benchmark(results: Results) -> pd.DataFrame:
-    """In-dataset error: dataset, model, method, `mean_columns`, std_deg (over folds)."""
+    """In-dataset error: dataset, model, method, `mean_columns`, std_deg (over folds), epochs (with those of the
+    parents; none without a network).
+    """
     own = results.errors[results.errors.train == results.errors.test]
-    return _summary(own.rename(columns={"train": "dataset"}), ["dataset", *ROW])
+    frame = _summary(own.rename(columns={"train": "dataset"}), ["dataset", *ROW])
+    totals = {(each.model, each.method): each.total_epochs for each in results.settings.networks}
+    epochs = [totals.get((row.model, row.method), {}).get(row.dataset) for row in frame.itertuples()]
+    return frame.assign(epochs=pd.array(epochs, dtype="Int64"))
 
 
 def benchmark_section(results: Results, frame: pd.DataFrame) -> list[Block]:
@@ -35,7 +43,7 @@ def benchmark_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     return [
         "## Benchmark",
         f"Mean angular error in degrees on subjects never trained on, ± standard deviation over folds, {INTERVAL}."
-        " Lower is better.",
+        f" Lower is better. {EPOCHS} {IN_ITALICS}",
         *_wide(results, frame.assign(train=frame.dataset, test=frame.dataset), columns),
         published.NOTE,
         published.BENCHMARK,
@@ -56,7 +64,8 @@ def cross_dataset_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     return [
         "## Cross-dataset",
         "Trained on the left data set, tested on every subject of the right one. Degrees; the errors of the networks of"
-        f" all folds are averaged within a subject first, ± standard deviation over folds, {INTERVAL}.",
+        f" all folds are averaged within a subject first, ± standard deviation over folds, {INTERVAL}."
+        f" {IN_ITALICS}",
         *_wide(results, frame, columns),
         published.NOTE,
         published.CROSS_DATASET,
@@ -64,11 +73,11 @@ def cross_dataset_section(results: Results, frame: pd.DataFrame) -> list[Block]:
 
 
 def comparisons(results: Results) -> pd.DataFrame:
-    """Each method against the first one listed, in degrees: see `evaluation.comparisons`; by train and test."""
-    baseline, *others = results.settings.methods
-    networks = results.errors[results.errors.model != MEAN]
-    pairs = [(method, baseline) for method in others]
-    return compare(networks, ["train", "test"], pairs, "deg", results.settings)
+    """Each method against its control, what it comes from and the first one listed, in degrees: see
+    `evaluation.comparisons`; by train and test.
+    """
+    networks = results.errors[~results.errors.model.isin(CONTROLS)]
+    return compare(networks, ["train", "test"], baseline_pairs(results.settings.methods), "deg", results.settings)
 
 
 def comparisons_section(results: Results, frame: pd.DataFrame) -> list[Block]:
@@ -79,6 +88,7 @@ def comparisons_section(results: Results, frame: pd.DataFrame) -> list[Block]:
         "## Does it help?",
         legend(frame, "deg", results.settings.statistics),
         *comparison_table(frame, "deg"),
+        *without_control(results.settings),
     ]
 
 
@@ -118,9 +128,17 @@ def _wide(results: Results, frame: pd.DataFrame, columns: dict[tuple[str, str], 
     rows: dict[tuple[str, str], dict] = {}
     for row in frame.itertuples():
         names = (row.train, row.test, row.model, row.method)
-        cells = rows.setdefault(names[2:], {"Model": row_name(row.model, row.method)})
+        cells = rows.setdefault(names[2:], {"Model": results.row_name(row.model, row.method)})
         cells[columns[row.train, row.test]] = mean_text(row, "deg", row.std_deg, notes, names in marked)
-    return [*introduction(frame, marked), pd.DataFrame(rows.values()), *notes.paragraphs()]
+    shown = pd.DataFrame(rows.values())
+    if "epochs" in frame:
+        shown["Epochs"] = [_epochs_text(frame[(frame[ROW] == names).all(axis=1)].epochs) for names in rows]
+    return [*introduction(frame, marked), shown, *notes.paragraphs()]
+
+
+def _epochs_text(epochs: pd.Series) -> str:
+    """6/8: of the data sets, those that differ."""
+    return "/".join(dict.fromkeys(epochs.dropna().astype(str)))
 
 
 def _tested(count: int, dataset: DatasetSummary) -> str:

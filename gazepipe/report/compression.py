@@ -3,22 +3,36 @@
 import pandas as pd
 
 from gazepipe.common.markdown import MISSING, Block, Notes, count, label
-from gazepipe.evaluation.comparisons import PERCENT, between, comparison_cells, corrected, legend
+from gazepipe.evaluation.comparisons import (
+    PERCENT,
+    between,
+    comparison_cells,
+    corrected,
+    epochs_note,
+    legend,
+    noted,
+)
 from gazepipe.evaluation.inference import mean_interval
 from gazepipe.evaluation.results import Results
 from gazepipe.evaluation.sentences import named, sentences
 from gazepipe.report.settings import MethodSummary
 
 COLUMNS = ("dataset", "model", "method", "params", "macs", "error_deg", "against", "role", "against_deg")
-ROLES = {"full": "the full network", "scratch": "from scratch", "scratch_kd": "from scratch, with KD"}
+ROLES = {
+    "control": "its control",
+    "full": "the full network",
+    "scratch": "from scratch",
+    "scratch_kd": "from scratch, with KD",
+}
 
 
 def compression(results: Results) -> pd.DataFrame:
     """One row per data set, pruned network and network that it is compared with: COLUMNS and those of a comparison.
 
     `role` of the other network: full (the one that the pruned one was cut from), scratch or scratch_kd (its twin, of
-    the same shape, trained from nothing). Differences are those of the error on the data set's own test subjects, in
-    percent of the other network's (`evaluation.comparisons.columns`); negative where pruning wins.
+    the same shape, trained from nothing), or control (trained as long without pruning, where it is none of those).
+    Differences are those of the error on the data set's own test subjects, in percent of the other network's
+    (`evaluation.comparisons.columns`); negative where pruning wins.
     """
     settings = results.settings
     own = results.errors[results.errors.train == results.errors.test]
@@ -32,25 +46,30 @@ def compression(results: Results) -> pd.DataFrame:
             theirs = errors.get((dataset, model, other))
             if theirs is None:
                 continue
+            found = between(mine, theirs, (model, method), (model, other), PERCENT, settings)
+            if settings.methods[method].control == other:
+                found = noted(found, epochs_note(settings, dataset, model, method, other))
             rows.append(
                 {
                     **{"dataset": dataset, "model": model, "method": method},
                     **{"params": cost["params"], "macs": cost["macs"], "error_deg": mean_interval(mine).mean},
                     **{"against": other, "role": role, "against_deg": mean_interval(theirs).mean},
-                    **between(mine, theirs, (model, method), (model, other), PERCENT, settings),
+                    **found,
                 }
             )
     return corrected(rows, list(COLUMNS), PERCENT)
 
 
 def others(methods: dict[str, MethodSummary], method: str) -> dict[str, str]:
-    """The selected methods that a pruned one is compared with, and their roles."""
+    """The selected methods that a pruned one is compared with, its control first, and their roles."""
     full = methods[method].parent
     while full in methods and methods[full].structural:
         full = methods[full].parent
     twins = {name: entry for name, entry in methods.items() if entry.shape == method}
     roles = {name: "scratch_kd" if entry.teacher else "scratch" for name, entry in twins.items()}
-    return {full: "full", **roles} if full in methods else roles
+    roles = {full: "full", **roles} if full in methods else roles
+    control = methods[method].control
+    return {control: roles.get(control, "control"), **roles} if control in methods else roles
 
 
 def compression_section(results: Results, frame: pd.DataFrame) -> list[Block]:

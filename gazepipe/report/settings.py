@@ -150,6 +150,10 @@ class MethodSummary(Settings):
     """The method, or model/method, that it learns from."""
     shape: str | None
     """The method whose network it trains from nothing."""
+    control: str | None
+    """The method that trains as long without its idea."""
+    placebo: bool
+    """Whether it is there to be beaten: its network cannot have learnt."""
     structural: bool
     """Whether it prunes."""
     profiled: str
@@ -165,6 +169,8 @@ class NetworkSummary(Settings):
     """The method's name."""
     epochs: list[int]
     """Epochs of its trainings, those that differ between data sets."""
+    total_epochs: dict[str, int]
+    """Epochs of its training and of those of its parents, by the data set that it is trained on."""
     source: str
     """Fingerprint of the training source."""
 

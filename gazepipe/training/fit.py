@@ -31,7 +31,8 @@ HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "validation_error")
 
 @dataclass(frozen=True)
 class Fitted:
-    """The result of a training; `history` has one row of HISTORY_COLUMNS per epoch, epochs counted from 1.
+    """The result of a training; `history` has one row of HISTORY_COLUMNS per epoch, epochs counted from 1; no row
+    and `best_epoch` 0 where a regime has no cycle.
 
     Errors are those of the best epoch, in degrees or pixels; `seconds` and `resumes` count earlier processes, too.
     """
@@ -59,7 +60,7 @@ def fit(
     group: Group = ALONE,
 ) -> Fitted:
     """Train `model` in place; it ends, in eval mode, with the weights of the epoch of lowest validation
-    error.
+    error, or those that it has where the regime has no cycle.
 
     Early stopping ends a cycle of the regime. `label` names the run in messages; `log_dir` receives TensorBoard scalars
     and graph; `group` are the processes that divide each batch. The validation error is the mean over subjects of each
@@ -101,6 +102,9 @@ def fit(
             if run.epoch == training.epochs or stalled(past, training.early_stopping):
                 run.cycle, run.epoch = run.cycle + 1, 0
 
+    if not run.history:
+        found = subject_errors(model, validation, device, run.precision, group=group)
+        return Fitted([], 0, mean_of(found), found, run.precision, run.seconds, run.resumes)
     model.load_state_dict(run.best)
     model.eval()
     best = min(run.history, key=lambda row: row["validation_error"])

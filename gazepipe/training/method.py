@@ -62,8 +62,12 @@ class Kind:
         return network
 
     def schedule(self, training: Training, cycles: int) -> tuple[Training, int]:
-        """The settings of the training, and how often its schedule is gone through."""
+        """The settings of the training, and how often its schedule is gone through; 0: the network stays as it is."""
         return training, cycles
+
+    def samples(self, samples: Samples) -> Samples:
+        """The samples to learn from, from those of the training subjects."""
+        return samples
 
     def objective(self, base: Objective, network: Network) -> Objective:
         """The objective, from that of the kinds before; the network is on the device, as before the first step."""

@@ -11,13 +11,16 @@ from gazepipe.evaluation.comparisons import (
     NO_PERCENT,
     PERCENT,
     THESE_FILES,
+    baseline_pairs,
     columns,
     compare,
     comparison_table,
     legend,
     pair,
+    role,
     same_runs,
     shared,
+    without_control,
 )
 from gazepipe.evaluation.settings import Statistics
 
@@ -27,20 +30,25 @@ NAMES = ("a", "b")
 
 
 def method(**links: str) -> SimpleNamespace:
-    return SimpleNamespace(**{"parent": None, "teacher": None, "shape": None, **links})
+    return SimpleNamespace(
+        **{"parent": None, "teacher": None, "shape": None, "control": None, "placebo": False, **links}
+    )
 
 
 METHODS = {
     "base": method(),
     "long": method(),
     "kd": method(teacher="base"),
-    "kd_prune": method(parent="kd"),
+    "kd_prune": method(parent="kd", teacher="base", control="train_on"),
+    "train_on": method(parent="kd"),
     "half": method(parent="base"),
     "half_scratch": method(shape="half"),
     "student": method(teacher="wide/base"),
     "other_student": method(teacher="wide/base"),
 }
-SETTINGS = SimpleNamespace(methods=METHODS, statistics=STATISTICS)
+EPOCHS = {"base": 6, "kd": 6, "kd_prune": 10, "train_on": 10}
+NETWORKS = [SimpleNamespace(model="net", method=name, total_epochs={"lab": n}) for name, n in EPOCHS.items()]
+SETTINGS = SimpleNamespace(methods=METHODS, statistics=STATISTICS, networks=NETWORKS)
 
 
 def errors_of(seeds: int = 3, chance: float = 0.05, **offsets: float) -> pd.DataFrame:
@@ -103,7 +111,7 @@ def test_no_percentage_of_nothing():
 def test_every_pair_of_a_group_and_holm_over_the_table():
     errors = errors_of(base=5.0, kd=4.9, long=4.8)
     frame = compare(errors, ["train", "test"], [("kd", "base"), ("long", "base"), ("kd", "gone")], "deg", SETTINGS)
-    assert list(frame) == ["train", "test", "model", "method", "baseline", *columns("deg")]
+    assert list(frame) == ["train", "test", "model", "method", "baseline", "role", *columns("deg")]
     assert list(zip(frame.method, frame.baseline, strict=True)) == [("kd", "base"), ("long", "base")]
     assert list(frame.paired_seeds) == [True, False]
     for name in ("p", "p_equivalence"):
@@ -113,6 +121,58 @@ def test_every_pair_of_a_group_and_holm_over_the_table():
     expected = [inference.finding(*both) for both in zip(frame.p_holm, frame.p_equivalence_holm, strict=True)]
     assert list(frame.finding) == expected
     assert set(expected) <= {"equivalent", "different, within the margin"}
+
+
+def test_each_method_meets_its_control_first_and_none_twice():
+    chosen = {name: METHODS[name] for name in ("base", "kd", "kd_prune", "train_on", "student")}
+    chosen |= {"shuffled": method(placebo=True)}
+    assert baseline_pairs(chosen) == [
+        ("kd", "base"),  # its teacher, and the first
+        ("kd_prune", "train_on"), ("kd_prune", "kd"), ("kd_prune", "base"),
+        ("train_on", "kd"), ("train_on", "base"),
+        ("student", "base"),  # its teacher is another network
+    ]  # fmt: skip
+    del chosen["train_on"], chosen["kd"]
+    assert baseline_pairs(chosen) == [("kd_prune", "base"), ("student", "base")]
+    assert baseline_pairs({"shuffled": method(placebo=True)}) == []
+
+
+def test_roles():
+    found = {other: role(METHODS, "kd_prune", other) for other in ("train_on", "kd", "base", "long")}
+    assert found == {"train_on": "control", "kd": "parent", "base": "teacher", "long": "other"}
+    assert role(METHODS, "half", "half_scratch") == "twin"
+
+
+def test_the_control_is_told_and_whether_it_trains_as_long():
+    chosen = [("kd_prune", "train_on"), ("kd_prune", "kd")]
+    errors = errors_of(kd=5.0, train_on=4.8, kd_prune=4.9)
+    frame = compare(errors, ["train", "test"], chosen, "deg", SETTINGS)
+    assert list(frame.role) == ["control", "parent"]
+    assert list(frame.note) == ["", ""]
+    shown, *rest = comparison_table(frame, "deg")
+    assert list(shown["Against"]) == ["net + train_on (control)", "net + KD"]
+    assert rest == []
+    assert "as long without the idea" in legend(frame, "deg", STATISTICS)
+    assert "as long without the idea" not in legend(frame[1:], "deg", STATISTICS)
+
+    short = SimpleNamespace(model="net", method="train_on", total_epochs={"lab": 8})
+    other = SimpleNamespace(model="wide", method="train_on", total_epochs={"lab": 10})
+    networks = [*(each for each in NETWORKS if each.method != "train_on"), short, other]
+    unequal = SimpleNamespace(methods=METHODS, statistics=STATISTICS, networks=networks)
+    fewer = errors[(errors.method == "kd_prune") | (errors.seed < 2)]
+    frame = compare(fewer, ["train", "test"], chosen, "deg", unequal)
+    said = "net + KD + Prune is trained for 10 epochs in all, its control for 8: not as long"
+    lacking = "seeds without a partner left out: 2 of net + KD + Prune"
+    assert list(frame.note) == [f"{lacking}; {said}", lacking]
+    assert f"; {said}" in comparison_table(frame, "deg")[1]
+
+
+def test_controls_that_were_not_run_are_named():
+    assert without_control(SETTINGS) == []
+    run = [each for each in NETWORKS if each.method != "train_on"]
+    assert without_control(SimpleNamespace(methods=METHODS, networks=run)) == [
+        "Controls that were not run: net + train_on (of net + KD + Prune)."
+    ]
 
 
 def test_no_pair_is_an_empty_table():

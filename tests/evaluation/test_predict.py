@@ -13,10 +13,11 @@ from toy_store import HEIGHT, PATCH, WIDTH, write_toy_split, write_toy_store
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
 from gazepipe.evaluation import predict as predict_module
-from gazepipe.evaluation.mean import mean_gaze, predict_mean
+from gazepipe.evaluation.control import predict_control
+from gazepipe.evaluation.mean import mean_gaze
 from gazepipe.evaluation.predict import predict
 from gazepipe.evaluation.predictions import COLUMNS
-from gazepipe.evaluation.settings import MeanSettings, PredictSettings
+from gazepipe.evaluation.settings import ControlSettings, PredictSettings
 from gazepipe.geometry import angles_to_vector, angular_error_deg
 from gazepipe.models.registry import build
 from gazepipe.models.weights import save_weights
@@ -131,7 +132,9 @@ def test_mean_gaze_counts_subjects_the_same(folder):
 @pytest.mark.parametrize(("own", "count"), [(True, 80), (False, 320)])
 def test_predict_mean(folder, tmp_path, own, count):
     out = tmp_path / "mean.csv"
-    predict_mean(MeanSettings(fold=0, own=own), folder / "toy.h5", folder / "toy.csv", folder / "toy.h5", out)
+    predict_control(
+        ControlSettings(control="mean", fold=0, own=own), folder / "toy.h5", folder / "toy.csv", folder / "toy.h5", out
+    )
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == count
@@ -194,7 +197,9 @@ def test_the_mean_point_counts_subjects_the_same(points, tmp_path):
     means = [store.target[store.subject == name].astype(float).mean(axis=0) for name in ("s3", "s4")]
     np.testing.assert_allclose(mean_gaze(store, {"s3", "s4"}), np.mean(means, axis=0))
     out = tmp_path / "mean.csv"
-    predict_mean(MeanSettings(fold=0, own=True), points / "toy.h5", points / "toy.csv", points / "toy.h5", out)
+    predict_control(
+        ControlSettings(control="mean", fold=0, own=True), points / "toy.h5", points / "toy.csv", points / "toy.h5", out
+    )
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     expected = mean_gaze(store, {"s3", "s4", "s5", "s6", "s7"})
@@ -203,8 +208,8 @@ def test_the_mean_point_counts_subjects_the_same(points, tmp_path):
 
 def test_a_mean_of_another_unit_is_refused(points, folder, tmp_path):
     with pytest.raises(UserError, match=r"toy\.h5: is in px, .*toy\.h5 in rad; compare data sets of one task"):
-        predict_mean(
-            MeanSettings(fold=0, own=False),
+        predict_control(
+            ControlSettings(control="mean", fold=0, own=False),
             folder / "toy.h5",
             folder / "toy.csv",
             points / "toy.h5",

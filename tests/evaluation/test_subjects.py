@@ -4,10 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gazepipe.evaluation.settings import CONTROLS
 from gazepipe.evaluation.subjects import MOST, subject_errors, subject_tables
 
 SUBJECTS = ["p10", "p2", "p1"]
-SETTINGS = SimpleNamespace(datasets={"lab": SimpleNamespace(unit="subject"), "field": SimpleNamespace(unit="day")})
+SETTINGS = SimpleNamespace(
+    datasets={"lab": SimpleNamespace(unit="subject"), "field": SimpleNamespace(unit="day")},
+    methods={name: SimpleNamespace(placebo=name == "shuffled") for name in ("base", "kd", "shuffled")},
+)
 
 
 def errors_of(
@@ -18,7 +22,7 @@ def errors_of(
         (dataset, model, method, SUBJECTS.index(name), seed, name, 10 * number + int(name[1:]) + seed**2 / 2)
         for number, (model, method) in enumerate(networks)
         for name in SUBJECTS
-        for seed in ((0,) if model == "mean" else seeds)
+        for seed in ((0,) if model in CONTROLS else seeds)
     ]
     return pd.DataFrame(rows, columns=["dataset", "model", "method", "fold", "seed", "subject", "error"])
 
@@ -48,6 +52,14 @@ def test_means_over_seeds_and_their_spread():
     mean, spread = np.mean([0, 0.5, 2]), np.std([0, 0.5, 2], ddof=1)
     assert list(table["net + KD"]) == [f"{20 + n + mean:.2f} ± {spread:.2f}" for n in (1, 2, 10)]
     assert list(table["*predict the mean*"]) == ["1.00", "2.00", "10.00"]
+
+
+def test_controls_are_in_italics_and_those_without_a_network_have_one_seed():
+    _, table = shown(errors_of([("mean", "none"), ("ridge", "none"), ("net", "base"), ("net", "shuffled")]))
+    assert list(table)[1:] == [
+        "*predict the mean*", "*ridge regression on pixels*", "net", "*net, labels shuffled*"
+    ]  # fmt: skip
+    assert list(table["*ridge regression on pixels*"]) == ["11.00", "12.00", "20.00"]
 
 
 def test_folds_are_averaged_before_seeds():

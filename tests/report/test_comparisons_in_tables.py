@@ -83,13 +83,15 @@ def test_several_seeds(run_of):
 
     compared = run.table("comparisons")
     pairs = {
-        method: inference.compare(
-            long_table(method, range(3)), long_table("base", range(3)), paired_seeds=True, margin=0.5
+        (method, other): inference.compare(
+            long_table(method, range(3)), long_table(other, range(3)), paired_seeds=True, margin=0.5
         )
-        for method in ("kd", "kd_prune")
+        for method, other in (("kd", "base"), ("kd_prune", "kd"), ("kd_prune", "base"))
     }
-    for method, pair in pairs.items():
-        line = row(compared, method=method)
+    assert list(zip(compared.method, compared.baseline, strict=True)) == list(pairs)
+    assert list(compared.role) == ["control", "parent", "teacher"]
+    for (method, other), pair in pairs.items():
+        line = row(compared, method=method, baseline=other)
         assert [line.difference_deg, line.low_deg, line.high_deg, line.detectable_deg, line.d_z, line.df] == (
             pytest.approx(
                 [pair.difference, pair.low, pair.high, pair.smallest_detectable, pair.effect_size, pair.df], abs=1e-4
@@ -97,12 +99,13 @@ def test_several_seeds(run_of):
         )
         assert (line.n_subjects, line.n_seeds, line.n_seeds_against, line.paired_seeds) == (6, 3, 3, True)
         assert line.p == pytest.approx(pair.p, rel=0.01)
-        assert line.finding == "different"
+        assert line.finding == ("equivalent" if other == "kd" else "different")
     assert compared.p_holm.to_numpy() == pytest.approx(inference.holm([pair.p for pair in pairs.values()]), rel=0.01)
 
     page = run.page.read_text()
     cells = line_of(page, "## Does it help?", "columbia-drawn")
-    assert cells[2:4] == ["resnet18 + KD", "resnet18"]
+    assert cells[2:4] == ["resnet18 + KD", "resnet18 (control)"]
+    assert "Controls that were not run: resnet18 + KD + longer (of resnet18 + KD + Prune)." in page
     assert re.fullmatch(r"-\d\.\d\d \[-\d\.\d\d, -\d\.\d\d\]", cells[4])
     assert cells[6] == "different"
     assert cells[-2:] == ["6", "3 pairs"]
@@ -191,7 +194,7 @@ def test_subjects_that_differ_between_methods(run_of):
     line = row(run.table("comparisons"), method="kd")
     assert np.isnan([line.difference_deg, line.p]).all()
     assert line.reason == "only resnet18 has fold 0, subject s5; compare on the same subjects and folds"
-    assert not np.isnan(row(run.table("comparisons"), method="kd_prune").p)
+    assert not np.isnan(row(run.table("comparisons"), method="kd_prune", baseline="base").p)
     assert "— ¹" in run.page.read_text()
 
 

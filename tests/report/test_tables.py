@@ -25,7 +25,7 @@ from gazepipe.report import settings as report_settings
 from gazepipe.report.settings import TABLES, Table
 from gazepipe.report.tables import tables
 
-OFFSET_DEG = {("mean", "none"): 9.0, ("resnet18", "base"): 4.0, ("resnet18", "kd"): 3.0}
+OFFSET_DEG = {("mean", "none"): 9.0, ("ridge", "none"): 8.0, ("resnet18", "base"): 4.0, ("resnet18", "kd"): 3.0}
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def write_predictions(path, wildcards):
     fold, test = int(wildcards["fold"]), wildcards["test"]
     own = wildcards["dataset"] == test
     subjects = [f"{test[:2]}{fold}{i}" for i in range(2)] if own else [f"{test[:2]}0{i}" for i in range(4)]
-    base = OFFSET_DEG[wildcards.get("model", "mean"), wildcards.get("method", "none")]
-    seed = 0.5 if wildcards["seed"] == "1" else -0.5 if wildcards.get("model") else 0.0
+    base = OFFSET_DEG[wildcards["model"], wildcards.get("method", "none")]
+    seed = 0.5 if wildcards["seed"] == "1" else -0.5 if wildcards.get("method") else 0.0
     rows = []
     for number, subject in enumerate(subjects):
         error = np.radians(base + fold + number + seed + (0 if own else 4))
@@ -63,7 +63,7 @@ def test_numbers_against_a_closed_form(results):
     results.write()
     benchmark = results.table("benchmark")
     summary = ["error_deg", "low_deg", "high_deg", "std_deg", "n_subjects", "n_seeds", "reason"]
-    assert list(benchmark) == ["dataset", "model", "method", *summary]
+    assert list(benchmark) == ["dataset", "model", "method", *summary, "epochs"]
     # Subjects of fold f have errors base + f and base + f + 1; seeds cancel.
     lab = row(benchmark, dataset="columbia-drawn", method="base")
     assert lab.error_deg == pytest.approx(4.0 + np.mean([0, 1, 1, 2]), abs=1e-3)
@@ -117,6 +117,67 @@ def test_the_page_says_what_a_reader_must_know(results):
     assert "1.00 M" in page
     trained = results.inputs("predictions")[-1][1]
     assert results.plan.source(Job.of("train", **{name: trained[name] for name in RUN})) in page
+
+
+@pytest.fixture
+def with_controls(repository, tmp_path):
+    """A method whose control trains for fewer epochs, and networks that cannot have learnt, one of them the best."""
+    raw = config.read(repository / "config.yaml")
+    raw["benchmark"] |= {"datasets": ["columbia-drawn", "mpiifacegaze-drawn"], "models": ["resnet18"], "seeds": [0, 1]}
+    raw["benchmark"] |= {"methods": ["shuffled", "base", "kd", "kd_train_on", "kd_prune", "untrained"]}
+    raw["benchmark"]["folds"] = {"columbia-drawn": [0], "mpiifacegaze-drawn": [0, 1]}
+    raw["methods"]["kd_train_on"]["rebirth"]["epochs"] = 1
+    run = Run(raw, tmp_path / "results")
+    offsets = {"mean": 9.0, "ridge": 1.5, "shuffled": 1.0, "base": 4.0, "kd": 3.0, "kd_train_on": 2.0, "kd_prune": 2.5}
+    for file, wildcards, path in run.inputs("predictions", "profiles"):
+        if file.job.stage == "profile":
+            write_profile(path)
+        else:
+            name = wildcards.get("method", wildcards["model"])
+            OFFSET_DEG[wildcards["model"], wildcards.get("method", "none")] = offsets.get(name, 8.0)
+            write_predictions(path, wildcards)
+    return run
+
+
+def test_controls_are_rows_that_are_marked_and_never_the_best(with_controls):
+    with_controls.write()
+    page = with_controls.page.read_text()
+    section = page.partition("## Benchmark")[2].partition("*Published")[0]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line[:2] == "| "]
+    rows = {cells[0]: cells[1:] for cells in lines}
+    assert list(rows) == [
+        "Model", "*predict the mean*", "*ridge regression on pixels*", "*resnet18, labels shuffled*", "resnet18",
+        "resnet18 + KD", "resnet18 + KD + longer", "resnet18 + KD + Prune", "*resnet18, untrained*",
+    ]  # fmt: skip
+    bold = [name for name, cells in rows.items() if any("**" in cell for cell in cells)]
+    assert bold == ["resnet18 + KD + longer"], "1.0 degrees with shuffled labels is no result to beat"
+    assert "*resnet18, untrained*" in page.partition("## Cross-dataset")[2].partition("*Published")[0]
+    compared = with_controls.table("comparisons")
+    assert not {"shuffled", "untrained", "mean", "ridge"} & {*compared.method, *compared.baseline, *compared.model}
+
+
+def test_epochs_are_counted_with_those_of_the_parents(with_controls):
+    with_controls.write()
+    frame = with_controls.table("benchmark").set_index(["dataset", "method"]).epochs
+    # kd has 6 epochs, and 8 on the other set; re-birth goes on for 2 x 2, its control here for 2 x 1.
+    for method, own, other in [
+        ("base", 6, 8), ("kd", 6, 8), ("kd_train_on", 8, 10), ("kd_prune", 10, 12), ("shuffled", 6, 8),
+        ("untrained", 0, 0),
+    ]:  # fmt: skip
+        assert (frame["columbia-drawn", method], frame["mpiifacegaze-drawn", method]) == (own, other)
+    assert frame[:, "none"].isna().all()
+    text = (with_controls.folder / "tables" / "benchmark.csv").read_text()
+    assert re.search(r"^columbia-drawn,resnet18,kd_prune,.*,10$", text, re.MULTILINE)
+    page = with_controls.page.read_text()
+    lines = [line for line in page.partition("*Published")[0].splitlines() if line.startswith("| resnet18")]
+    assert [line.split("|")[-2].strip() for line in lines] == ["6/8", "6/8", "8/10", "10/12"]
+    warning = "resnet18 + KD + Prune is trained for 10 epochs in all, its control for 8: not as long"
+    assert warning in page.partition("## Does it help?")[2]
+    notes = with_controls.table("comparisons").set_index(["train", "method", "role"]).note
+    assert (notes["columbia-drawn", "kd_prune", "control"] == warning).all()
+    assert notes["columbia-drawn", "kd_prune", "parent"].isna().all()
+    assert notes["columbia-drawn", "kd", "control"].isna().all(), "base trains as long"
+    assert "as long without the idea" in page
 
 
 def test_same_inputs_same_bytes(results):
@@ -394,11 +455,11 @@ def test_a_table_is_its_functions_and_one_declaration(results, monkeypatch):
     assert plan.key(job) != before
     tables(plan.settings(job), results.folder)
     frame = results.table("toy")
-    assert list(frame.model) == ["mean", "resnet18"]
+    assert list(frame.model) == ["mean", "ridge", "resnet18"]
     assert (frame.sum_deg > 0).all()
     page = results.page.read_text()
     assert (
-        page.index("## Benchmark") < page.index("## Toy\n\n2 models in all, 2 seeds.") < page.index("## Cross-dataset")
+        page.index("## Benchmark") < page.index("## Toy\n\n3 models in all, 2 seeds.") < page.index("## Cross-dataset")
     )
     listed = json.loads((results.folder / "checksums.json").read_text())["files"]
     assert {"tables/toy.csv", "tables/toy.tex"} < {*listed}

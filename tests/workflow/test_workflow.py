@@ -225,10 +225,10 @@ def test_the_papers_whole_protocol_builds(repository, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     # 8 networks (re-birth does not fit simvit), 5 + 15 folds, 3 seeds; each predicts both sets.
     jobs = dict(line.split() for line in (done.stdout + done.stderr).splitlines() if re.fullmatch(r"\w+ +\d+", line))
-    assert {name: int(jobs[name]) for name in ("train", "predict", "predict_mean", "prepare_part", "profile")} == {
+    assert {name: int(jobs[name]) for name in ("train", "predict", "predict_control", "prepare_part", "profile")} == {
         "train": 8 * 20 * 3,
         "predict": 8 * 20 * 3 * 2,
-        "predict_mean": 40,
+        "predict_control": 2 * 40,
         "prepare_part": 56 + 15,
         "profile": 3,
     }

@@ -10,6 +10,7 @@ from gazepipe.dag.stage import Job
 from gazepipe.dag.stages import STAGES
 from gazepipe.dag.times import settle_times
 from gazepipe.errors import UserError
+from gazepipe.evaluation.settings import CONTROLS
 from gazepipe.provenance import records
 
 try:

@@ -20,26 +20,28 @@ rule predict:
         command("predict")
 
 
-rule predict_mean:
-    """Predict the mean gaze of the training subjects: what a network must beat."""
+rule predict_control:
+    """Predict without a network, by the mean gaze of the training subjects or by ridge regression: what to beat."""
     input:
-        unpack(inputs("predict_mean")),
+        unpack(inputs("predict_control")),
     output:
-        **outputs("predict_mean"),
+        **outputs("predict_control"),
     log:
-        logged("predict_mean"),
+        logged("predict_control"),
     benchmark:
-        benchmarked("predict_mean")
+        benchmarked("predict_control")
+    wildcard_constraints:
+        model="|".join(CONTROLS),
     conda:
         ENVIRONMENT
-    threads: cores("predict_mean")
+    threads: cores("predict_control")
     resources:
-        mem_mb=by_attempt(1000),
-        runtime=by_attempt(10),
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(60),
     params:
-        **params("predict_mean"),
+        **params("predict_control"),
     shell:
-        command("predict_mean")
+        command("predict_control")
 
 
-ruleorder: predict_mean > predict
+ruleorder: predict_control > predict
