@@ -55,9 +55,8 @@ def ridge(parts: Iterable[np.ndarray], target: np.ndarray) -> tuple[np.ndarray, 
     target [n, d].
 
     With x and t, both centred, weights minimise |x w - t|^2 + penalty |w|^2: w = x' (x x' + penalty)^-1 t (dual, where
-    n < p) = (x' x + penalty)^-1 x' t (primal), by Cholesky decomposition in float64. Both matrices are made of
-    sums of products, which are exact for whole numbers, as `features` gives: neither threads nor the size of parts
-    matter to them. Images that are all alike have weights 0.
+    n < p) = (x' x + penalty)^-1 x' t (primal), by Cholesky decomposition in float64. For whole numbers, as `features`
+    gives, the products of x are summed without rounding, so neither threads nor the size of parts change the matrix.
     """
     centred, count = target - target.mean(axis=0), len(target)
     gram, total, cross, done, kept = 0.0, 0.0, 0.0, 0, []
@@ -80,8 +79,10 @@ def ridge(parts: Iterable[np.ndarray], target: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _solutions(gram: np.ndarray, wanted: np.ndarray) -> list[np.ndarray]:
-    """(gram + penalty)^-1 wanted for each of PENALTIES."""
-    scale, unit = np.trace(gram) / len(gram) or 1.0, np.eye(len(gram))
+    """(gram + penalty)^-1 wanted for each of PENALTIES; 0 where features never differ."""
+    scale, unit = np.trace(gram) / len(gram), np.eye(len(gram))
+    if scale == 0:
+        return [np.zeros_like(wanted) for _ in PENALTIES]
     return [linalg.solve(gram + share * scale * unit, wanted, assume_a="pos") for share in PENALTIES]
 
 

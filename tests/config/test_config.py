@@ -57,6 +57,13 @@ def refusal(raw: dict, path: str, value: object) -> str:
         ("methods/kd/teacher", "bse", ["methods.kd.teacher", "'bse'", "'base'"]),
         ("methods/kd/teacher", "resnet81/base", ["methods.kd.teacher", "'resnet81'", "'resnet18'"]),
         ("methods/kd_prune/parent", "kdd", ["methods.kd_prune.parent", "'kdd'", "'kd'"]),
+        ("methods/kd_prune/control", "kd_train", ["methods.kd_prune.control", "'kd_train'", "'kd_train_on'"]),
+        ("methods/kd_prune/control", "kd_prune", ["methods.kd_prune.control", "(kd_prune -> kd_prune)", "as long"]),
+        ("methods/base/control", "kd", ["methods.base.control", "come back to base (base -> kd -> base)"]),
+        ("methods/shuffled/parent", "base", ["methods.shuffled", "'placebo' starts from random weights", "'parent'"]),
+        ("methods/shuffled/rebirth", {}, ["methods.shuffled", "'placebo' stands alone"]),
+        ("methods/none", {}, ["methods.none", "stands for a control", "choose another"]),
+        ("models/ridge", {"arch": "resnet18"}, ["models.ridge", "stands for a control"]),
         ("methods/base", {"parent": "kd_prune"}, ["methods.base", "base -> kd_prune -> kd -> base", "cycle"]),
         ("methods/kd/kd", ..., ["methods.kd", "'kd' and 'teacher' go together"]),
         ("methods/kd_prune/parent", ..., ["methods.kd_prune", "'rebirth'", "'parent'"]),
@@ -128,6 +135,15 @@ def test_every_shipped_configuration_is_valid(repository, raw):
         merged = copy.deepcopy(raw)
         update_config(merged, config.read(path))
         assert config.load(merged).run == path.stem
+
+
+def test_the_control_of_re_birth_differs_by_the_share_alone(repository, raw):
+    for path in [None, *sorted((repository / "config").glob("*.yaml"))]:
+        methods = config.load(raw if path is None else config.merged(raw, config.read(path))).methods
+        rebirth, control = methods["kd_prune"], methods[methods["kd_prune"].control]
+        changed = control.rebirth.model_copy(update={"share": rebirth.rebirth.share})
+        assert control.rebirth.share == 0
+        assert control.model_copy(update={"rebirth": changed, "control": rebirth.control}) == rebirth, path
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n", ""])

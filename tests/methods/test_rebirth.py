@@ -246,7 +246,7 @@ def test_a_network_without_3x3_layers_is_refused():
 
 
 def kind(seed: int = 0, **changes) -> FilterRebirth:
-    return FilterRebirth(Rebirth(share=0.1, epochs=1, **changes), None, generator(seed))
+    return FilterRebirth(Rebirth(**{"share": 0.1, "epochs": 1, **changes}), None, generator(seed))
 
 
 def test_the_penalty_is_added_if_it_has_a_weight():
@@ -270,3 +270,19 @@ def test_each_generation_is_a_cycle_before_which_filters_are_reborn():
     rebirth.before_cycle(1, model, optimizer)
     assert not torch.equal(before, middle)
     assert not torch.equal(middle, model.stage1[0].body[0].weight)
+
+
+def test_without_a_share_the_schedule_stays_and_nothing_is_reborn():
+    model, control = network(), kind(share=0, generations=3, pearson=0.5)
+    assert control.schedule(Training(epochs=7), 1) == kind(generations=3).schedule(Training(epochs=7), 1)
+    assert control.settings.epochs_of(7) == 3
+    optimizer = torch.optim.AdamW(model.parameters())
+    trained_a_step(model, optimizer)
+    before, moments = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict()["state"])
+    control.before_cycle(0, model, optimizer)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    for number, state in optimizer.state_dict()["state"].items():
+        assert all(torch.equal(value, moments[number][name]) for name, value in state.items())
+    images, target = torch.randn(4, 1, 32, 48), torch.zeros(4, 2)
+    penalised, same = (each.objective(supervised(mse), (model, {})) for each in (control, kind(pearson=0.5)))
+    torch.testing.assert_close(penalised(model, images, target), same(model, images, target))

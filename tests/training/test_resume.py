@@ -42,6 +42,7 @@ RUNS = {
     "kd and rebirth": chosen(kinds={"kd": KD, "rebirth": REBIRTH}, ema=0.9),
     "pruned": chosen(kinds={"structural": STRUCTURAL}, epochs=1),
     "kd and pruned": chosen(kinds={"structural": {**STRUCTURAL, "steps": 3}, "kd": KD}, ema=0.9),
+    "shuffled": chosen(kinds={"placebo": {}}),
     "points": chosen(POINT_SPEC, normalise="training", loss="l1"),
 }
 
