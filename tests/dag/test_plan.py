@@ -14,6 +14,7 @@ from gazepipe.dag.plan import Plan
 from gazepipe.dag.stage import Job, made
 from gazepipe.dag.stages import STAGES
 from gazepipe.dag.times import settle_times
+from gazepipe.evaluation.settings import CONTROLS
 
 
 @pytest.fixture
@@ -67,6 +68,7 @@ TRAINED = {"base", "kd", "kd_prune", "other model", "predict kd", "tables"}
         ("models/resnet10_wide/training", {"epochs": 3}, {"other model", "tables"}),
         ("profiling/seconds", 9.0, {"profile", "tables"}),
         ("statistics/margin", 0.9, {"tables"}),
+        ("methods/kd/control", None, {"tables"}),
         ("models/simvit/width", 0.25, set()),
         ("benchmark/models", ["resnet18", "itracker4"], {"tables"}),
     ],
@@ -78,10 +80,10 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(raw, path, value, 
 def test_the_tables_read_the_whole_selection(raw):
     plan = Plan(config.load(raw))
     files = [*tables.predictions(plan), *tables.profiles(plan)]
-    # Gaze angles: 2 profiles; 2 + 2 folds, each tested on 2 sets by 2 models x 3 methods and by the mean.
-    angles = 2 + 4 * 2 * (2 * 3 + 1)
-    # Near-eye: the full network's profile and the small one's, which its twin shares; 3 methods and the mean.
-    points = 2 + 3 + 1
+    # Gaze angles: 2 profiles; 2 + 2 folds, each tested on 2 sets by 2 models x 3 methods, the mean and ridge regression.
+    angles = 2 + 4 * 2 * (2 * 3 + 2)
+    # Near-eye: the full network's profile and the small one's, which its twin shares; 3 methods, the mean and ridge.
+    points = 2 + 3 + 2
     assert len(files) == len(set(files)) == angles + points
     assert len({plan.path(file) for file in files}) == len(files)
     assert [run["method"] for run in runs.explained(plan.config)] == ["base"]
@@ -204,6 +206,38 @@ def test_the_overview_tells_what_each_stage_reads_and_writes(raw):
     assert "  reads   teacher: train.weights\n" in paragraphs["train"]
     assert "  reads   width: explain.width\n" in paragraphs["train"]
     assert "  writes  split: results/splits/{dataset}.csv" in paragraphs["split"]
+
+
+def test_a_file_of_predictions_tells_what_makes_it(raw):
+    plan = Plan(config.load(raw))
+    names = {"dataset": "columbia-drawn", "fold": "1", "seed": "0", "test": "columbia-drawn"}
+    run = {**names, "model": "resnet18", "method": "base"}
+    jobs = [Job.of("predict_control", model=name, **names) for name in CONTROLS] + [Job.of("predict", **run)]
+    for job in jobs:
+        assert plan.maker(plan.outputs(job)["predictions"]) == job
+    mean, ridge, _ = jobs
+    assert "gazepipe.evaluation.ridge" in plan.modules(ridge)
+    assert "gazepipe.evaluation.ridge" not in plan.modules(mean)
+
+
+def test_what_cannot_have_learnt_is_not_explained(raw):
+    raw["models"]["itracker4"]["methods"] = ["base", "shuffled", "untrained"]
+    raw["benchmark"] |= {"datasets": ["near-eye-drawn"], "models": ["itracker4"]}
+    assert {run["method"] for run in runs.explained(config.load(raw))} == {"base"}
+
+
+def test_epochs_of_a_method_and_of_all_that_is_in_its_weights(raw):
+    raw["benchmark"] |= {"models": ["resnet18"], "methods": ["base", "kd_prune", "half", "half_scratch", "untrained"]}
+    networks = Plan(config.load(raw)).settings(Job.of("tables")).networks
+    found = {each.method: (each.epochs, each.total_epochs) for each in networks}
+    # base and kd: 6 and 8; re-birth: 2 generations of 2; half: 1 between its two prunings, 4 after them.
+    assert found == {
+        "base": ([6, 8], {"columbia-drawn": 6, "mpiifacegaze-drawn": 8}),
+        "kd_prune": ([4], {"columbia-drawn": 10, "mpiifacegaze-drawn": 12}),
+        "half": ([5], {"columbia-drawn": 11, "mpiifacegaze-drawn": 13}),
+        "half_scratch": ([6, 8], {"columbia-drawn": 6, "mpiifacegaze-drawn": 8}),
+        "untrained": ([0], {"columbia-drawn": 0, "mpiifacegaze-drawn": 0}),
+    }
 
 
 def test_a_new_network_or_kind_of_method_reruns_nothing(raw, tmp_path, repository):
