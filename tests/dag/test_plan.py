@@ -80,7 +80,7 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(raw, path, value, 
 def test_the_tables_read_the_whole_selection(raw):
     plan = Plan(config.load(raw))
     files = [*tables.predictions(plan), *tables.profiles(plan)]
-    # Gaze angles: 2 profiles; 2 + 2 folds, each tested on 2 sets by 2 models x 3 methods, the mean and ridge regression.
+    # Gaze angles: 2 profiles; 2 + 2 folds, each tested on 2 sets by 2 models x 3 methods, the mean and ridge.
     angles = 2 + 4 * 2 * (2 * 3 + 2)
     # Near-eye: the full network's profile and the small one's, which its twin shares; 3 methods, the mean and ridge.
     points = 2 + 3 + 2
@@ -227,7 +227,8 @@ def test_what_cannot_have_learnt_is_not_explained(raw):
 
 
 def test_epochs_of_a_method_and_of_all_that_is_in_its_weights(raw):
-    raw["benchmark"] |= {"models": ["resnet18"], "methods": ["base", "kd_prune", "half", "half_scratch", "untrained"]}
+    raw["benchmark"] |= {"datasets": ["columbia-drawn", "mpiifacegaze-drawn"], "models": ["resnet18"]}
+    raw["benchmark"] |= {"methods": ["base", "kd_prune", "half", "half_scratch", "untrained"]}
     networks = Plan(config.load(raw)).settings(Job.of("tables")).networks
     found = {each.method: (each.epochs, each.total_epochs) for each in networks}
     # base and kd: 6 and 8; re-birth: 2 generations of 2; half: 1 between its two prunings, 4 after them.
