@@ -18,7 +18,7 @@ from typing import Any
 from gazepipe import __version__
 from gazepipe.commands import COMMANDS, count
 from gazepipe.dag import cores, orphans
-from gazepipe.dag.signature import LIST, OPTIONAL, signature
+from gazepipe.dag.signature import LIST, OPTIONAL, OPTIONAL_LIST, signature
 from gazepipe.dag.stage import Stage
 from gazepipe.dag.stages import STAGES
 from gazepipe.errors import StorageError, UserError
@@ -95,9 +95,10 @@ def _add_stage(commands: Any, name: str, stage: Stage, asked: str) -> None:
     if stage.whole_folder:
         sub.add_argument("--folder", type=Path, required=True, help="folder to write the results to")
     for file, kind in takes.files.items():
-        number = "+" if kind == LIST else None
-        use = "file to write" if file in stage.outputs else "files to read" if kind == LIST else "file to read"
-        sub.add_argument(f"--{file.replace('_', '-')}", type=Path, nargs=number, required=kind != OPTIONAL, help=use)
+        many, required = kind in (LIST, OPTIONAL_LIST), kind not in (OPTIONAL, OPTIONAL_LIST)
+        use = "file to write" if file in stage.outputs else "files to read" if many else "file to read"
+        option, number = f"--{file.replace('_', '-')}", "+" if many else None
+        sub.add_argument(option, type=Path, nargs=number, required=required, help=use)
     for option in (each for each in TOLD if each in takes.parameters):
         sub.add_argument(f"--{option}", type=Path if option == "state" else str, help=TOLD[option])
     if "workers" in takes.parameters:

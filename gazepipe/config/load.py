@@ -46,6 +46,7 @@ def load(raw: dict[str, Any]) -> Config:
     for name, entry in config.datasets.items():
         select.overridden(config.augmentation, entry.augmentation, ("datasets", name, "augmentation"))
     _check_selection(config)
+    _check_unlabelled(config)
     return config
 
 
@@ -101,6 +102,9 @@ def _check_methods(config: Config) -> None:
             if model:
                 _known(f"{key}.teacher", model, config.models)
         _refuse_control_cycle(config, name)
+        for dataset in method.unlabelled:
+            _known(f"{key}.unlabelled", dataset, config.datasets)
+        _no_duplicates(f"{key}.unlabelled", method.unlabelled)
     for model in config.models:
         for method in config.methods:
             _refuse_cycle(config, (model, method), [])
@@ -169,6 +173,25 @@ def _check_selection(config: Config) -> None:
                     f"configuration: benchmark.folds.{dataset}: fold {number} does not exist or has no subject;"
                     f" the nearest is {closest} (of {', '.join(map(str, valid))})"
                 )
+
+
+def _check_unlabelled(config: Config) -> None:
+    """What a selected network, or one that it goes back to, sees without labels is tested by none, and looks alike."""
+    for model, method in select.with_ancestors(config):
+        for name in config.methods[method].unlabelled:
+            key = f"methods.{method}.unlabelled"
+            if name in config.benchmark.datasets:
+                raise UserError(
+                    f"configuration: {key}: networks are tested on {name}, whose images this method would have seen; "
+                    "name a data set that is not in benchmark.datasets"
+                )
+            for dataset in config.benchmark.datasets:
+                task = select.task_of(config.models[model])
+                alike = select.patch_of(config, name) == select.patch_of(config, dataset)
+                if config.datasets[dataset].task == task and not alike:
+                    raise UserError(
+                        f"configuration: {key}: {name} and {dataset} have different patches; give both the same"
+                    )
 
 
 def _check_patch(config: Config, name: str, dataset: Dataset) -> None:

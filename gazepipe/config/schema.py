@@ -95,6 +95,9 @@ class Method(Kinds):
     """Method of the same model whose weights are the start. null: random weights."""
     teacher: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)?$")] | None = None
     """Whom `kd` learns from: a method of the same model, or `model/method`."""
+    unlabelled: list[Name] = []
+    """Data sets whose images, without their labels, teacher and student of `kd` see besides. No network of the run may
+    be tested on them."""
     shape: Name | None = None
     """Start from random weights, in the shape of the network that this other method makes."""
     control: Name | None = None
@@ -108,6 +111,8 @@ class Method(Kinds):
         learners = [name for name, kind in declared(Kinds).items() if kind.needs == "teacher"]
         if any(name in self.chosen for name in learners) != (self.teacher is not None):
             raise ValueError(f"{' or '.join(map(repr, learners))} and 'teacher' go together")
+        if self.unlabelled and self.kd is None:
+            raise ValueError("'unlabelled' images are for 'kd': add it and a 'teacher', or leave them out")
         for name, kind in self.chosen.items():
             if kind.needs == "parent" and self.parent is None:
                 raise ValueError(f"'{name}' starts from trained weights: name a 'parent'")

@@ -105,6 +105,20 @@ def networks_for(config: Config, dataset: str) -> list[tuple[str, str]]:
     return [pair for pair in networks(config) if task_of(config.models[pair[0]]) == task]
 
 
+def with_ancestors(config: Config) -> list[tuple[str, str]]:
+    """The selected (model, method) pairs and all that they go back to by parent, shape and teacher."""
+    found, waiting = {}, networks(config)
+    while waiting:
+        pair = model, method = waiting.pop()
+        if pair in found:
+            continue
+        found[pair] = None
+        entry, teacher = config.methods[method], teacher_of(config, model, method)
+        waiting += [(model, link) for link in (entry.parent, entry.shape) if link]
+        waiting += [teacher] if teacher else []
+    return list(found)
+
+
 def teacher_of(config: Config, model: str, method: str) -> tuple[str, str] | None:
     """(model, method) of the teacher, or None."""
     teacher = config.methods[method].teacher

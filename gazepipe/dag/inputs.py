@@ -40,11 +40,16 @@ def sheet(plan: Plan, dataset: str) -> Files:
 
 
 def training(plan: Plan, dataset: str, **names: str) -> Files:
-    """Store and split; where a run has them, weights of parent, shape and teacher, and a shrunk network's width."""
+    """Store and split; where a run has them, weights of parent, shape and teacher, stores of unlabelled images, and a
+    shrunk network's width.
+    """
     run = {"dataset": dataset, **names}
     files = data(plan, dataset)
     for link, other in runs.linked(plan.config, **run).items():
         files[link] = made("train", "weights", **other)
+    others = plan.config.methods[names["method"]].unlabelled
+    if others:
+        files["unlabelled"] = [made("prepare", "store", dataset=other) for other in others]
     explained = runs.explained_for(plan.config, **run)
     return {**files, "width": made("explain", "width", **explained)} if explained else files
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-FILE, OPTIONAL, LIST = "Path", "Path | None", "list[Path]"
+FILE, OPTIONAL, LIST, OPTIONAL_LIST = "Path", "Path | None", "list[Path]", "list[Path] | None"
 NOT_RESULTS = ("folder", "state")
 
 
@@ -28,7 +28,7 @@ class Signature:
         return {
             name: kind
             for name, kind in self.parameters.items()
-            if kind in (FILE, OPTIONAL, LIST) and name not in NOT_RESULTS
+            if kind in (FILE, OPTIONAL, LIST, OPTIONAL_LIST) and name not in NOT_RESULTS
         }
 
     def typed(self, value: Any) -> Any:

@@ -67,8 +67,16 @@ class KD(KindSettings):
     code = "gazepipe.methods.distillation:Distillation"
     needs = "teacher"
 
+    labels: NonNegative = 1.0
+    """Weight of the labels. 0: the teacher alone says what is right. Without effect with `random_target`."""
     response: NonNegative = 1.0
     """Weight of imitating the teacher's output. Without effect with `random_target`."""
+    mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the images that are mixed, each with another one of its batch. What gaze they show only the teacher
+    says (function matching, Beyer et al. 2022)."""
+    unlabelled: Positive = 1.0
+    """Images of the method's `unlabelled` data sets in each step, per labelled one. What gaze they show only the
+    teacher says."""
     random_target: bool = False
     """true: one loss to a random mixture of the teacher's output and the label (TAT, Guo 2019)."""
     reliability: bool = False

@@ -40,6 +40,7 @@ def train(
     teacher: Path | None = None,
     shape: Path | None = None,
     width: Path | None = None,
+    unlabelled: list[Path] | None = None,
     state: Path | None = None,
     key: str = "",
     source: str = "",
@@ -49,7 +50,8 @@ def train(
     Writes its weights, a row of `history` (CSV) per epoch and the run's `facts` (JSON), each atomically. `parent` is a
     weights file to start from, `teacher` one to learn from, `shape` one whose network is trained from nothing; their
     networks may differ from the settings' in options and channels. `width` is the width.json of the parent's
-    explanation. Subjects of the fold's roles train and validation are used; those of test are not looked at. Weights
+    explanation; `unlabelled` are stores whose images a student sees besides. Subjects of the fold's roles train and
+    validation are used; those of test are not looked at. Weights
     and history are a pure function of the arguments on one machine. `source` goes into the facts.
 
     `training.processes` above 1: this is one of so many processes, see `gazepipe.training.distributed.joined`; the
@@ -71,7 +73,15 @@ def train(
     _check_teacher(settings.kinds, teacher, folder)
     opened = open_store(store)
     samples = _samples(settings, opened, split)
-    context = Context(settings.training, samples["train"], settings.seed, device, files)
+    context = Context(
+        settings.training,
+        settings.augmentation,
+        samples["train"],
+        settings.seed,
+        device,
+        files,
+        tuple(unlabelled or ()),
+    )
     with joined(settings.training.processes, device) as group:
         run = _Run(settings, context, samples["validation"], folder, state_of(state, key, group), group)
         network = run.started()

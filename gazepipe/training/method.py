@@ -30,15 +30,18 @@ CycleHook = Callable[[int, nn.Module, torch.optim.Optimizer], None]
 
 @dataclass(frozen=True)
 class Context:
-    """What a kind is told of the run that it is part of: its training, the samples of the training subjects, and the
-    files of the job by name, those that it has: weights of `parent`, `teacher` and `shape`, and `width` (width.json).
+    """What a kind is told of the run that it is part of: its training and augmentation, the samples of the training
+    subjects, the files of the job by name, those that it has: weights of `parent`, `teacher` and `shape`, and `width`
+    (width.json), and the stores of `unlabelled` images.
     """
 
     training: Training
+    augmentation: Augmentation
     samples: Samples
     seed: int
     device: torch.device
     files: Mapping[str, Path]
+    unlabelled: tuple[Path, ...] = ()
 
 
 class Kind:

@@ -2,29 +2,37 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from gazepipe.datasets.store import open_store, write_store
 from gazepipe.errors import UserError
 from gazepipe.methods.distillation import (
     attention_mask,
     distance,
+    drawn,
     feature_adapters,
     feature_loss,
     largest_squared_error,
+    mixed,
     non_local,
     prepare,
     random_target_loss,
     reliability_weight,
     response_loss,
+    unlabelled,
 )
 from gazepipe.methods.settings import KD, FeatureKD
 from gazepipe.models.registry import build
+from gazepipe.models.weights import save_weights
+from gazepipe.training.inherit import description
 from gazepipe.training.losses import mse, smooth_l1
 from gazepipe.training.samples import Samples
+from gazepipe.training.settings import Augmentation
 
 CPU = torch.device("cpu")
 FEATURE = FeatureKD(stages=[0, 1], temperature=0.5, masked=0.3, attention=0.2, non_local=0.1)
@@ -187,12 +195,15 @@ def test_distance_has_a_gradient_of_zero_where_nothing_differs():
 def test_response_loss():
     predicted, taught, target = (torch.from_numpy(np.random.default_rng(k).normal(0, 0.2, (5, 2))) for k in range(3))
     trust = torch.tensor([1.0, 0.5, 0.0, 0.25, 1.0], dtype=torch.float64)
-    expected = 0.0
-    for k in range(5):
-        label = sum(math.degrees(predicted[k, i] - target[k, i]) ** 2 for i in range(2)) / 2
-        teacher = sum(math.degrees(predicted[k, i] - taught[k, i]) ** 2 for i in range(2)) / 2
-        expected += (label + 0.7 * trust[k].item() * teacher) / 5
-    assert response_loss(predicted, taught, target, mse, 0.7, trust).item() == pytest.approx(expected)
+    for known in ([True] * 5, [True, False, True, True, False], [False] * 5):
+        expected = 0.0
+        for k in range(5):
+            label = sum(math.degrees(predicted[k, i] - target[k, i]) ** 2 for i in range(2)) / 2
+            teacher = sum(math.degrees(predicted[k, i] - taught[k, i]) ** 2 for i in range(2)) / 2
+            expected += known[k] * 0.4 * label / max(1, sum(known)) + 0.7 * trust[k].item() * teacher / 5
+        kd = KD(labels=0.4, response=0.7)
+        found = response_loss(predicted, taught, target, mse, kd, trust, torch.tensor(known))
+        assert found.item() == pytest.approx(expected)
 
 
 def test_random_target_loss():
@@ -234,6 +245,78 @@ def test_response_distillation_of_a_perfect_teacher_is_plain_training_twice():
     objective, adapters = prepare(KD(), student, teacher, "mse", some_samples(), generator(), CPU)
     torch.testing.assert_close(objective(student, images, target), 2 * mse(student(images), target).mean())
     assert adapters is None
+
+
+def test_images_without_a_label_count_with_the_teacher_alone():
+    student, teacher, (images, target) = small("resnet18"), small("resnet18", seed=1), batch()
+    others = 0.5 * batch(seed=3)[0][:2]
+
+    def more(count, draws):
+        assert count == 2
+        assert draws.initial_seed() == 7
+        return others
+
+    objective, _ = prepare(
+        KD(unlabelled=0.5, labels=2.0), student, teacher, "mse", some_samples(), generator(7), CPU, more
+    )
+    everything = torch.cat([images, others])
+    imitation = mse(student(everything), teacher(everything)).mean()
+    expected = 2 * mse(student(images), target).mean() + imitation
+    torch.testing.assert_close(objective(student, images, target), expected)
+    reliable, _ = prepare(
+        KD(unlabelled=0.5, reliability=True), student, teacher, "mse", some_samples(), generator(7), CPU, more
+    )
+    assert torch.isfinite(reliable(student, images, target))
+
+
+def test_mixed_images_are_sums_of_two_and_lose_their_labels():
+    images = torch.rand(64, 1, 8, 12)
+    both, whole = mixed(images, 0.5, generator(3))
+    assert torch.equal(both[whole], images[whole])
+    assert 20 < whole.sum() < 44
+    for image in both[~whole]:
+        weights = torch.linalg.lstsq(images.flatten(1).T, image.flatten()).solution
+        assert weights.sum().item() == pytest.approx(1, abs=1e-3)
+        assert (weights.abs() > 1e-3).sum() <= 2
+        assert weights.min() > -1e-3
+    assert torch.equal(both, mixed(images, 0.5, generator(3))[0])
+    assert mixed(images, 0.0, generator(3))[1].all()
+
+
+def test_all_mixed_images_leave_the_labels_out():
+    student, teacher, (images, target) = small("resnet18"), small("resnet18", seed=1), batch()
+    objective, _ = prepare(KD(mixed=1.0), student, teacher, "mse", some_samples(), generator(7), CPU)
+    seen, whole = mixed(images, 1.0, generator(7))
+    assert not whole.any()
+    torch.testing.assert_close(objective(student, images, target), mse(student(seen), teacher(seen)).mean())
+
+
+def test_a_pool_draws_from_all_its_images_alike(tmp_path):
+    stores = [toy_store(tmp_path / f"{name}.h5", count, name) for name, count in (("a", 3), ("b", 1))]
+    spec = {"arch": "resnet18", "width": 0.125, "input": [1, 32, 64]}
+    weights = tmp_path / "teacher.safetensors"
+    train = replace(some_samples(), mean=0.25, std=2.0)
+    save_weights(weights, build(spec), spec, description(open_store(stores[0]), train))
+    pool = unlabelled(stores, weights, spec, train)
+    still = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0.0))
+    images = drawn(pool, still, 4000, generator(5))
+    values = ((images.mean(dim=(1, 2, 3)) * 2 + 0.25) * 255).round().int()
+    numbers, counts = torch.unique(values, return_counts=True)
+    assert numbers.tolist() == [0, 10, 20, 100]  # grey levels of the images of a, then of b
+    assert (counts / 4000 - 0.25).abs().max() < 0.03
+    assert torch.equal(images, drawn(pool, still, 4000, generator(5)))
+    with pytest.raises(UserError, match="holds images of 1x32x64, the network takes 1x36x64"):
+        unlabelled(stores, weights, {**spec, "input": [1, 36, 64]}, train)
+
+
+def toy_store(path, count, name):
+    """A store of `count` grey images of one subject."""
+    first = 0 if name == "a" else 100
+    image = np.stack([np.full((1, 32, 64), first + 10 * k, np.uint8) for k in range(count)])
+    sample = {"image": image, "target": np.zeros((count, 2), np.float32), "head_pose": np.zeros((count, 2), np.float32)}
+    batch = {**sample, "subject": name, "frame": [str(k) for k in range(count)]}
+    write_store(path, [batch], {"dataset": name, "patch": {"kind": "eyes", "height": 32, "width": 64}, "source": {}})
+    return path
 
 
 def test_random_targets_differ_per_sample_and_repeat_with_the_seed():

@@ -174,7 +174,9 @@ def test_objectives_schedules_and_adapters_are_put_together():
             return lambda *batch: 2 * base(*batch) + 1
 
     samples = Samples(np.zeros((1, 1, 2, 2)), np.arange(1), np.zeros((1, 2)), np.array(["a"]), 0.5, 0.5)
-    context = Context(TRAINING.model_copy(update={"loss": "mse"}), samples, 0, torch.device("cpu"), {})
+    context = Context(
+        TRAINING.model_copy(update={"loss": "mse"}), settings().augmentation, samples, 0, torch.device("cpu"), {}
+    )
     model, batch = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), (torch.randn(3, 1, 2, 2), torch.randn(3, 2))
     modules = [nn.Linear(1, 1), nn.Linear(2, 2), None]
     kinds = {str(number): Twice(module, context, torch.Generator()) for number, module in enumerate(modules)}

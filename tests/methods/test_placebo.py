@@ -24,6 +24,10 @@ SHUFFLED, UNTRAINED = {"placebo": {"learns": "shuffled_labels"}}, {"placebo": {"
 LONG = {"epochs": 6, "learning_rate": 4e-3}
 
 
+def _context(samples, seed):
+    return Context(TRAINING, settings().augmentation, samples, seed, torch.device("cpu"), {})
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("placebo")
@@ -38,7 +42,7 @@ def trained(files, out, **changes):
 
 def kind(samples, seed: int = 0, **chosen) -> CannotLearn:
     draws = torch.Generator().manual_seed(seed)
-    return CannotLearn(Placebo(**chosen), Context(TRAINING, samples, seed, torch.device("cpu"), {}), draws)
+    return CannotLearn(Placebo(**chosen), _context(samples, seed), draws)
 
 
 @pytest.fixture
