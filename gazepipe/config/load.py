@@ -20,7 +20,7 @@ from gazepipe.models.registry import model_module
 
 RESERVED_RUNS = {
     *("data", "splits", "runs", "predictions", "profiles", "explain", "deploy", "deployed", "figures", "tables"),
-    *("logs", "benchmarks"),
+    *("logs", "benchmarks", "robustness", "jitter"),
 }
 """Folders that `results/` itself uses: a run of that name would mix with the default run's own folders."""
 
@@ -154,6 +154,10 @@ def _check_selection(config: Config) -> None:
     _no_duplicates("benchmark.deploy", chosen.deploy)
     for pair in chosen.deploy:
         _known("benchmark.deploy", pair, ["/".join(selected) for selected in select.networks(config)])
+    tested = config.robustness.networks or []
+    _no_duplicates("robustness.networks", tested)
+    for pair in tested:
+        _known("robustness.networks", pair, ["/".join(selected) for selected in select.networks(config)])
     for model in chosen.models:
         for method in config.models[model].methods or []:
             _known(f"models.{model}.methods", method, config.methods)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from gazepipe.common.settings import Count, Name, Seed, Settings, Share
 from gazepipe.datasets.layouts.settings import LAYOUTS
 from gazepipe.datasets.settings import Manifest, NearEye, Patch, Source, Split
-from gazepipe.evaluation.settings import Statistics
+from gazepipe.evaluation.settings import Robustness, Statistics
 from gazepipe.export.settings import Deploy
 from gazepipe.methods.settings import Kinds, declared
 from gazepipe.near_eye.settings import Explain
@@ -167,6 +167,8 @@ class Config(Settings):
     """How networks are timed."""
     statistics: Statistics = Statistics()
     """How methods are compared."""
+    robustness: Robustness = Robustness()
+    """How networks bear corrupted images."""
     explain: Explain = Explain()
     """What is read from near-eye networks."""
     deploy: Deploy = Deploy()

@@ -64,6 +64,12 @@ def tested(plan: Plan, test: str, **run: str) -> Files:
     return {**trained(plan, **run), "store": made("prepare", "store", dataset=test)}
 
 
+def corrupted(plan: Plan, dataset: str, model: str, method: str) -> Files:
+    """The weights of every fold and seed of a network, and the data that they were trained on."""
+    of_network = runs.of_network(plan.config, dataset, model, method)
+    return {"weights": [made("train", "weights", **run) for run in of_network], **data(plan, dataset)}
+
+
 def control(plan: Plan, dataset: str, model: str, fold: str, seed: str, test: str) -> Files:
     """The store and split that a control learns from, and the store that it is tested on."""
     return {

@@ -88,6 +88,17 @@ def deployed_datasets(config: Config) -> list[str]:
     return [name for name in config.benchmark.datasets if deployed(config, name)]
 
 
+def corrupted(config: Config, dataset: str) -> list[tuple[str, str]]:
+    """The (model, method) pairs that are tested with corrupted images on a data set."""
+    chosen, networks = config.robustness.networks, select.networks_for(config, dataset)
+    return networks if chosen is None else [pair for pair in networks if "/".join(pair) in chosen]
+
+
+def corrupted_datasets(config: Config) -> list[str]:
+    """The selected data sets whose images are corrupted."""
+    return [name for name in config.benchmark.datasets if corrupted(config, name)]
+
+
 def of_network(config: Config, dataset: str, model: str, method: str) -> list[Run]:
     """The selected runs of one network on one data set: every fold and seed."""
     return [

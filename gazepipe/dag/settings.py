@@ -13,7 +13,13 @@ from gazepipe.dag import runs
 from gazepipe.dag.stage import Job
 from gazepipe.dag.tables import topics
 from gazepipe.datasets.settings import FetchSettings, PartSettings, SheetSettings, Split, StoreSettings
-from gazepipe.evaluation.settings import ControlSettings, PredictSettings
+from gazepipe.evaluation.settings import (
+    ControlSettings,
+    Corruptions,
+    PictureSettings,
+    PredictSettings,
+    RobustnessSettings,
+)
 from gazepipe.export.settings import About, ExportSettings, SpeedSettings
 from gazepipe.methods.settings import Kinds, TrainSettings
 from gazepipe.models.settings import Spec
@@ -100,6 +106,26 @@ def predict(plan: Plan, dataset: str, model: str, method: str, fold: str, seed: 
 
 def predict_control(plan: Plan, dataset: str, model: str, fold: str, seed: str, test: str) -> ControlSettings:
     return ControlSettings(control=model, fold=int(fold), own=test == dataset)
+
+
+def robustness(plan: Plan, dataset: str, model: str, method: str) -> RobustnessSettings:
+    runs_of_it = runs.of_network(plan.config, dataset, model, method)
+    return RobustnessSettings(
+        **_corruptions(plan.config),
+        model=_spec(plan.config, model, dataset),
+        runs=[(int(run["fold"]), int(run["seed"])) for run in runs_of_it],
+        device=plan.config.device,
+        threads=plan.config.training.threads,
+    )
+
+
+def corruptions(plan: Plan, dataset: str) -> PictureSettings:
+    return PictureSettings(**_corruptions(plan.config), dataset=dataset, fold=select.folds(plan.config, dataset)[0])
+
+
+def _corruptions(config: Config) -> dict:
+    """The settings of corruptions, without the networks that are tested."""
+    return {name: getattr(config.robustness, name) for name in Corruptions.model_fields}
 
 
 def profile(plan: Plan, model: str, method: str) -> ProfileSettings:
@@ -189,6 +215,7 @@ def tables(plan: Plan) -> TablesSettings:
         ],
         seeds=chosen.seeds,
         deployed={name: runs.deployed(config, name) for name in runs.deployed_datasets(config)},
+        corrupted={name: runs.corrupted(config, name) for name in runs.corrupted_datasets(config)},
         explained=runs.explained(config),
         statistics=config.statistics,
         files=_files(plan),
@@ -204,6 +231,8 @@ def _files(plan: Plan) -> dict[str, dict[str, str]]:
             "train",
             "predict",
             "predict_control",
+            "robustness",
+            "corruptions",
             "profile",
             "explain",
             "explain_seeds",

@@ -38,7 +38,7 @@ BUNDLE = {
     "openvino_int8": "model.int8.xml",
     "openvino_int8_weights": "model.int8.bin",
 }
-TABLES_READ = ("predictions", "profiles", "explanations", "agreements", "deployed", "weights", "sheets")
+TABLES_READ = ("predictions", "robustness", "profiles", "explanations", "agreements", "deployed", "weights", "sheets")
 """What the tables are made from: too many files to name, so the function finds them by the patterns in its settings."""
 
 
@@ -150,6 +150,26 @@ STAGES = {
         modules="gazepipe.dag.inputs:network",
         cores=_threads,
         gpus=_gpu,
+    ),
+    "robustness": Stage(
+        run="gazepipe.evaluation.robustness:robustness",
+        settings="gazepipe.dag.settings:robustness",
+        wildcards=("dataset", "model", "method"),
+        inputs="gazepipe.dag.inputs:corrupted",
+        outputs={
+            "errors": "{results}/robustness/{dataset}/{model}/{method}.csv",
+            "jitter": "{results}/jitter/{dataset}/{model}/{method}.csv",
+        },
+        modules="gazepipe.dag.inputs:network",
+        cores=_threads,
+        gpus=_gpu,
+    ),
+    "corruptions": Stage(
+        run="gazepipe.evaluation.corruption_sheet:draw_corruptions",
+        settings="gazepipe.dag.settings:corruptions",
+        wildcards=("dataset",),
+        inputs="gazepipe.dag.inputs:data",
+        outputs={"picture": "{results}/figures/corruptions/{dataset}.png"},
     ),
     "profile": Stage(
         run="gazepipe.profiling.stage:profile",

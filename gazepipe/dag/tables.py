@@ -18,6 +18,7 @@ def inputs(plan: Plan) -> Files:
     """Everything that a table, a sentence or a size on the page comes from."""
     return {
         "predictions": predictions(plan),
+        "robustness": robustness(plan),
         "profiles": profiles(plan),
         "explanations": [
             made("explain", name, **run) for run in _explained(plan) for name in ("summary", "width", "dimension")
@@ -44,6 +45,17 @@ def predictions(plan: Plan) -> list[File]:
                 names = {"dataset": dataset, "fold": fold, "seed": 0, "test": test}
                 files += [made("predict_control", "predictions", model=name, **names) for name in CONTROLS]
             files += [made("predict", "predictions", test=test, **run) for run in trained]
+    return files
+
+
+def robustness(plan: Plan) -> list[File]:
+    """Errors and jitter of corrupted images, of every network that is tested so, and a picture of each data set's."""
+    files = []
+    for dataset in runs.corrupted_datasets(plan.config):
+        files.append(made("corruptions", "picture", dataset=dataset))
+        for model, method in runs.corrupted(plan.config, dataset):
+            names = {"dataset": dataset, "model": model, "method": method}
+            files += [made("robustness", name, **names) for name in ("errors", "jitter")]
     return files
 
 
@@ -82,7 +94,8 @@ def modules(plan: Plan) -> tuple[str, ...]:
 
 
 def topics(plan: Plan) -> set[str]:
-    """What a run's tables are about: the tasks of its data sets, `structural` pruning, exported networks (`deploy`)."""
+    """What a run's tables are about: the tasks of its data sets, `structural` pruning, exported networks (`deploy`),
+    corrupted images (`robustness`)."""
     config = plan.config
     tasks = {config.datasets[name].task for name in config.benchmark.datasets}
     pruned = any(
@@ -90,8 +103,12 @@ def topics(plan: Plan) -> set[str]:
         for model, method in runs.networks(config)
         if select.task_of(config.models[model]) == "angles"
     )
-    exported = runs.deployed_datasets(config)
-    return tasks | ({"structural"} if pruned else set()) | ({"deploy"} if exported else set())
+    further = {
+        "structural": pruned,
+        "deploy": runs.deployed_datasets(config),
+        "robustness": runs.corrupted_datasets(config),
+    }
+    return tasks | {topic for topic, there in further.items() if there}
 
 
 def _figures(plan: Plan) -> list[str]:

@@ -9,7 +9,7 @@ from gazepipe.common.settings import Settings
 from gazepipe.datasets.settings import Patch
 from gazepipe.evaluation.settings import Statistics
 
-TOPICS = {"angles": "angles", "structural": "angles", "point": "point", "deploy": None}
+TOPICS = {"angles": "angles", "structural": "angles", "point": "point", "deploy": None, "robustness": None}
 """What tables are about, and the task of the networks that they are made from; None: of every task."""
 
 
@@ -194,6 +194,8 @@ class TablesSettings(Settings):
     """The selected seeds."""
     deployed: dict[str, list[tuple[str, str]]]
     """The (model, method) pairs that are exported, by data set."""
+    corrupted: dict[str, list[tuple[str, str]]]
+    """The (model, method) pairs that are tested with corrupted images, by data set."""
     explained: list[dict[str, str]]
     """The runs that are explained: dataset, model, method, fold, seed."""
     statistics: Statistics

@@ -45,3 +45,47 @@ rule predict_control:
 
 
 ruleorder: predict_control > predict
+
+
+rule robustness:
+    """Test a network with corrupted images of the test subjects of its own data set: every fold and seed at once."""
+    input:
+        unpack(inputs("robustness")),
+    output:
+        **outputs("robustness"),
+    log:
+        logged("robustness"),
+    benchmark:
+        benchmarked("robustness")
+    conda:
+        ENVIRONMENT
+    threads: cores("robustness")
+    resources:
+        mem_mb=by_attempt(3000),
+        runtime=by_attempt(60),
+    params:
+        **params("robustness"),
+    shell:
+        command("robustness")
+
+
+rule corruptions:
+    """Draw one image of a data set under every corruption."""
+    input:
+        unpack(inputs("corruptions")),
+    output:
+        **outputs("corruptions"),
+    log:
+        logged("corruptions"),
+    benchmark:
+        benchmarked("corruptions")
+    conda:
+        ENVIRONMENT
+    threads: cores("corruptions")
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
+    params:
+        **params("corruptions"),
+    shell:
+        command("corruptions")
