@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gazepipe.common.files import write_csv
+from gazepipe.common.files import write_text
 from gazepipe.common.progress import track
 from gazepipe.common.units import errors as errors_of
 from gazepipe.datasets.splits import rows_of
@@ -56,7 +56,8 @@ def robustness(
         for subject in sorted(tested_subjects(split, fold) or ())
     ]
     for path, parts in zip((errors, jitter), zip(*tables, strict=True), strict=True):
-        write_csv(path, pd.concat(parts, ignore_index=True).sort_values(["fold", "seed"], kind="stable"))
+        table = pd.concat(parts, ignore_index=True).sort_values(["fold", "seed"], kind="stable")
+        write_text(path, table.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
 
 
 def spread(rows: np.ndarray, count: int) -> np.ndarray:

@@ -48,9 +48,9 @@ class Corruptions(Settings):
     """Standard deviation of a Gaussian blur, as a share of the image's width."""
     darker: Strengths = [1.0, 2.0, 3.0]
     """Stops by which the exposure is shorter: light halved by each, then a camera's gamma of 2.2."""
-    brighter: Strengths = [1.0, 2.0, 3.0]
+    brighter: Strengths = [0.5, 1.0, 2.0]
     """Stops by which the exposure is longer; what is brighter than white is white."""
-    jpeg: Qualities = [40, 15, 5]
+    jpeg: Qualities = [50, 20, 10]
     """Quality of JPEG compression, as OpenCV counts it."""
     occlusion: Shares = [0.05, 0.15, 0.3]
     """Share of the area that a dark or grey rectangle covers."""
