@@ -26,6 +26,7 @@ TEXT_COLUMNS = {
     "Tested on",
     "Against",
     "Change",
+    "Corruption",
     "Finding",
     "Run",
     "Effective dimension by",

@@ -114,9 +114,9 @@ def topics(plan: Plan) -> set[str]:
 def _figures(plan: Plan) -> list[str]:
     """The names of the figures of the run's tables."""
     tasks = {name: plan.config.datasets[name].task for name in plan.config.benchmark.datasets}
-    deployed = runs.deployed_datasets(plan.config)
+    special = {"deploy": runs.deployed_datasets(plan.config), "robustness": runs.corrupted_datasets(plan.config)}
     return [
-        name for table in chosen(topics(plan)) for name in table.figure_names(datasets_of(table.topic, tasks, deployed))
+        name for table in chosen(topics(plan)) for name in table.figure_names(datasets_of(table.topic, tasks, special))
     ]
 
 

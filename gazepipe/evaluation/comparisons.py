@@ -16,7 +16,7 @@ from gazepipe.evaluation import inference
 from gazepipe.evaluation.settings import Statistics
 
 PERCENT = "percent"
-HEADINGS = {"train": "Trained on", "test": "Tested on"}
+HEADINGS = {"train": "Trained on", "test": "Tested on", "corruption": "Corruption"}
 """Columns that are shown beside the networks, where a table has them."""
 DIFFERENCES = {"deg": ("Difference (degrees)", "+.2f"), PERCENT: ("Difference of the error (%)", "+.1f")}
 """Heading and form of a difference, by its unit."""

@@ -57,8 +57,8 @@ def corrupt(image: np.ndarray, row: int, kind: str, level: float) -> np.ndarray:
 def seen_again(image: np.ndarray, row: int, settings: Jitter, patch: dict[str, Any]) -> np.ndarray:
     """An image u8 [V, H, W], that of `row`, seen several times: u8 [R, V, H, W], each with its own shift and noise.
 
-    A shift is the same for all views, cubic between pixels (to 1/32 px), and repeats the edge; images of a `patch` that is not cut
-    out by landmarks do not shift.
+    A shift is the same for all views, cubic between pixels (to 1/32 px), and repeats the edge; images of a `patch` that
+    is not cut out by landmarks do not shift.
     """
     draws = np.random.default_rng([SEED, row, len(KINDS)])
     reach = settings.shift * image.shape[-1] if patch["kind"] in LANDMARK_PATCHES else 0.0

@@ -19,6 +19,7 @@ from gazepipe.evaluation.comparisons import PERCENT, Network, compare, compariso
 from gazepipe.evaluation.corruptions import CLEAN, KINDS, STRENGTHS, level_text
 from gazepipe.evaluation.means import SINGLE
 from gazepipe.evaluation.results import Results
+from gazepipe.evaluation.sentences import named, sentences
 
 NAMES = ["dataset", "model", "method"]
 RUN = ["fold", "seed", "subject"]
@@ -96,6 +97,12 @@ def robustness_comparisons_section(results: Results, frame: pd.DataFrame) -> lis
     ]
 
 
+def robustness_comparisons_sentences(results: Results, frame: pd.DataFrame) -> list[Block]:
+    """What the table says, in sentences."""
+    places = "on " + frame["train"] + " under strong " + frame["corruption"]
+    return sentences(named(frame).assign(place=places), PERCENT, results.settings.statistics)
+
+
 # ---- what the stage wrote
 
 
@@ -104,10 +111,21 @@ def _tested(results: Results) -> Iterator[tuple[str, Network, pd.DataFrame, pd.D
     for dataset, networks in results.settings.corrupted.items():
         for model, method in networks:
             names = {"dataset": dataset, "model": model, "method": method}
-            errors = _read(
-                results.file("robustness", "errors", **names), ["corruption", "strength"], ["level", "error"]
-            )
-            yield dataset, (model, method), errors, _read(results.file("robustness", "jitter", **names), [], SCATTER)
+            errors, jitter = (results.file("robustness", output, **names) for output in ("errors", "jitter"))
+            yield dataset, (model, method), _read_errors(errors), _read(jitter, [], SCATTER)
+
+
+def _read_errors(path: Path) -> pd.DataFrame:
+    """The errors of a network; UserError, too, where the clean images are missing of what is corrupted."""
+    errors = _read(path, ["corruption", "strength"], ["level", "error"])
+    clean = set(errors.loc[errors["corruption"] == CLEAN, RUN].itertuples(index=False, name=None))
+    lacking = sorted(set(errors[RUN].itertuples(index=False, name=None)) - clean)
+    if lacking:
+        fold, seed, subject = lacking[0]
+        raise UserError(
+            f"{path}: has no clean images of fold {fold}, seed {seed}, subject {subject}; delete it, run again"
+        )
+    return errors
 
 
 def _read(path: Path, kinds: list[str], numbers: Any) -> pd.DataFrame:
@@ -120,9 +138,7 @@ def _read(path: Path, kinds: list[str], numbers: Any) -> pd.DataFrame:
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         line = int(np.flatnonzero(bad)[0]) + 2
-        raise UserError(
-            f"{path}: line {line}: holds what is no finite number; train that network again or leave it out"
-        )
+        raise UserError(f"{path}: line {line} holds what is no finite number; train that network again or leave it out")
     if table.duplicated([*RUN, *kinds]).any():
         raise UserError(f"{path}: holds two rows of one fold, seed and subject; delete it, run again")
     return table.assign(**values)
@@ -188,7 +204,8 @@ def _increase_text(rows: list[Any]) -> str:
 
 
 def _number(value: float, form: str) -> str:
-    return MISSING if np.isnan(value) else f"{value:{form}}"
+    # No -0.00.
+    return MISSING if np.isnan(value) else f"{round(value, 2) + 0.0:{form}}"
 
 
 def _levels(rows: pd.DataFrame) -> str:

@@ -13,6 +13,8 @@ from gazepipe.evaluation.results import Results
 WORDS = {"deg": "degrees", "px": "px"}
 SPREAD = 0.32
 """How far apart the networks' points of one strength lie, in steps of strength."""
+MARGIN, LEAST_RANGE = 0.15, 0.2
+"""Above and below the means, as a share of their range, which is taken to be at least so much of the largest."""
 
 Looks = dict[tuple[str, str], Look]
 
@@ -27,17 +29,21 @@ def draw(results: Results, frame: pd.DataFrame) -> dict[str, Figure]:
 def curves(rows: pd.DataFrame, looks: Looks) -> Figure:
     """A panel for each corruption, with a line for each network and its 95 % intervals; one for jitter.
 
-    `rows` are those of one data set in the table `robustness`.
+    `rows` are those of one data set in the table `robustness`. All panels of corruptions have one scale, made for the
+    means: very wide intervals run out of it.
     """
     figure = Figure(figsize=(13, 7), dpi=DPI, layout="constrained")
     panels = figure.subplots(2, 4)
     unit = WORDS[rows["unit"].iloc[0]]
+    errors = rows.loc[rows["strength"].notna(), "mean"]
+    margin = MARGIN * max(np.ptp(errors), LEAST_RANGE * errors.max())
     for axes, kind in zip(panels[:, :3].flat, KINDS, strict=True):
         _panel(axes, rows[rows["measure"].isin([CLEAN, kind])], looks)
         levels = rows[rows["measure"] == kind].drop_duplicates("strength")["level"]
         axes.set_title(kind)
         axes.set_xlabel(level_text(kind, *levels), fontsize=9)
-        axes.sharey(panels[0, 0])
+        axes.set_ylim(max(0, errors.min() - margin), errors.max() + margin)
+        axes.tick_params(labelleft=axes in panels[:, 0])
     for axes in panels[:, 0]:
         axes.set_ylabel(f"error, {unit}")
     _jitter(panels[0, 3], rows[rows["measure"] == "std"], looks)
@@ -56,7 +62,6 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: Looks) -> None:
             own["strength"] + offset, own["mean"], _bars(own), label=label(*network), **_options(looks[network])
         )
     axes.set_xticks(range(len(STRENGTHS) + 1), [CLEAN, *STRENGTHS])
-    axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=PALE, lw=0.6)
 
 

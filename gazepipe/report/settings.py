@@ -87,6 +87,14 @@ TABLES = (
     Table("explanations", "point", section="gazepipe.near_eye.tables:explanations_section"),
     _table("deployed", "deploy", "gazepipe.report.deployed", "gazepipe.report.pareto:draw", ("pareto/{dataset}",)),
     _table("deployed_comparisons", "deploy", "gazepipe.report.deployed", compares=True),
+    _table(
+        "robustness",
+        "robustness",
+        "gazepipe.report.robustness",
+        "gazepipe.report.robustness_figure:draw",
+        ("robustness/{dataset}",),
+    ),
+    _table("robustness_comparisons", "robustness", "gazepipe.report.robustness", compares=True),
 )
 """Every table, in the order of the page."""
 
@@ -96,12 +104,12 @@ def chosen(topics: Collection[str]) -> list[Table]:
     return [table for table in TABLES if table.topic in topics]
 
 
-def datasets_of(topic: str, tasks: Mapping[str, str], deployed: Collection[str]) -> list[str]:
-    """The data sets that a topic is about, of the selected ones with their `tasks`: those with exported networks for
-    `deploy`, else those of its task.
+def datasets_of(topic: str, tasks: Mapping[str, str], special: Mapping[str, Collection[str]]) -> list[str]:
+    """The data sets that a topic is about, of the selected ones with their `tasks`: those that `special` names for a
+    topic of every task (`deploy`: with exported networks, `robustness`: with corrupted images), else those of its task.
     """
-    if topic == "deploy":
-        return [name for name in tasks if name in deployed]
+    if topic in special:
+        return [name for name in tasks if name in special[topic]]
     return [name for name, task in tasks.items() if task == TOPICS[topic]]
 
 
@@ -210,7 +218,8 @@ class TablesSettings(Settings):
     def figures(self, table: Table) -> list[str]:
         """The names of a table's figures in this run."""
         tasks = {name: entry.task for name, entry in self.datasets.items()}
-        return table.figure_names(datasets_of(table.topic, tasks, self.deployed))
+        special = {"deploy": self.deployed, "robustness": self.corrupted}
+        return table.figure_names(datasets_of(table.topic, tasks, special))
 
     def of_task(self, task: str | None) -> Self:
         """The settings with the data sets, models and networks of one task; None: all of them."""

@@ -21,6 +21,7 @@ models: {resnet18: {width: 0.0625}}
 methods: {base: {training: {epochs: 300}}}
 profiling: {batches: [1], seconds: 0.05}
 statistics: {margin: 0.5}
+robustness: {networks: []}
 """
 
 

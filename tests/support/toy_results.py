@@ -13,10 +13,13 @@ from gazepipe.report.tables import tables
 
 
 class Run:
-    """A configuration whose results lie in a folder of their own: what the stage reads there, and what it writes."""
+    """A configuration whose results lie in a folder of their own: what the stage reads there, and what it writes.
+
+    Networks are not tested with corrupted images unless the configuration says so.
+    """
 
     def __init__(self, raw: dict, folder: Path):
-        self.plan = Plan(config.load(raw))
+        self.plan = Plan(config.load({"robustness": {"networks": []}, **raw}))
         self.folder = folder
 
     def file(self, file: File) -> Path:

@@ -16,6 +16,7 @@ models: {resnet18: {width: 0.0625}}
 training: {epochs: 2}
 profiling: {batches: [1], seconds: 0.05}
 statistics: {margin: 0.5}
+robustness: {networks: []}
 """
 CLAIMS = 5
 PAGE = """# Tables

@@ -15,6 +15,7 @@ benchmark:
   datasets: [near-eye-drawn]
   models: [itracker4]
   seeds: [0, 1]
+robustness: {networks: [itracker4/base, itracker4/small]}
 datasets:
   near-eye-drawn:
     subjects: 4
@@ -73,6 +74,12 @@ def test_figures_and_tables_of_the_explanation_are_there(finished):
     importance = pd.read_csv(folder / "seed0/importance.csv")
     assert len(importance) == 128
     assert (folder / "seeds/runs.png").exists()
+
+
+def test_robustness_is_told_in_pixels_for_the_networks_that_were_asked_for(finished):
+    table = pd.read_csv(finished / "results/tables/robustness.csv")
+    assert set(zip(table.method, table.unit, strict=True)) == {("base", "px"), ("small", "px")}
+    assert table["mean"].between(0, 2000).all()
 
 
 def test_nothing_runs_twice(finished):

@@ -27,6 +27,7 @@ models: {resnet18: {width: 0.0625}}
 training: {epochs: 1}
 profiling: {batches: [1], seconds: 0.05}
 statistics: {margin: 0.5}
+robustness: {networks: []}
 """
 PREFIX = "gaze/pipe"
 TIMED = re.compile(

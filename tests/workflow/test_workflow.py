@@ -29,6 +29,7 @@ methods: {kd_prune: {rebirth: {generations: 1, epochs: 1}}}
 profiling: {batches: [1], seconds: 0.05}
 statistics: {margin: 0.5}
 """
+DATASETS = ("columbia-drawn", "mpiifacegaze-drawn")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,17 @@ def test_one_command_gives_the_tables(finished):
     for name in ("columbia-drawn", "mpiifacegaze-drawn"):
         assert (finished / f"results/figures/sheets/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (finished / f"results/data/{name}.rejected.csv").read_text().startswith("subject,frame,reason")
+        assert (finished / f"results/figures/corruptions/{name}.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((finished / "data/raw/columbia-drawn").glob("*/*.jpg"))) == 5 * 5 * 21
+
+
+def test_corrupted_images_are_told_beside_the_clean_ones(finished):
+    robust = pd.read_csv(finished / "results/tables/robustness.csv")
+    networks = {(name, method) for name in DATASETS for method in ("base", "kd", "kd_prune")}
+    assert set(zip(robust.dataset, robust.method, strict=True)) == networks
+    assert robust.groupby(["dataset", "method"]).size().eq(1 + 6 * 3 + 2).all()
+    assert robust["mean"].between(0, 90).all()
+    assert "## Robustness" in (finished / "results/tables.md").read_text()
 
 
 def test_a_second_run_has_nothing_to_do(finished):
@@ -92,7 +103,7 @@ def test_a_comment_in_a_loss_reruns_nothing(clone):
 def test_a_changed_loss_reruns_training_and_what_follows(clone):
     losses = clone / "gazepipe/training/losses.py"
     losses.write_text(losses.read_text() + "\nANOTHER = 1\n")
-    assert would_run(clone) == {"train": 6, "predict": 12, "tables": 1}
+    assert would_run(clone) == {"train": 6, "predict": 12, "robustness": 6, "tables": 1}
 
 
 def test_a_changed_table_format_reruns_the_tables(clone):
@@ -102,13 +113,13 @@ def test_a_changed_table_format_reruns_the_tables(clone):
 
 def test_another_learning_rate_reruns_that_method_and_its_dependants(clone):
     edit(clone / "tiny.yaml", "methods: {kd_prune", "methods: {kd: {training: {learning_rate: 0.01}}, kd_prune")
-    assert would_run(clone) == {"train": 4, "predict": 8, "tables": 1}
+    assert would_run(clone) == {"train": 4, "predict": 8, "robustness": 4, "tables": 1}
 
 
 def test_changed_rebirth_source_reruns_only_its_methods(clone):
     rebirth = clone / "gazepipe/methods/rebirth.py"
     rebirth.write_text(rebirth.read_text() + "\nANOTHER = 1\n")
-    assert would_run(clone) == {"train": 2, "predict": 4, "tables": 1}
+    assert would_run(clone) == {"train": 2, "predict": 4, "robustness": 2, "tables": 1}
 
 
 def told(folder: Path) -> dict[str, int]:
