@@ -27,6 +27,7 @@ TEXT_COLUMNS = {
     "Against",
     "Change",
     "Corruption",
+    "Strength",
     "Finding",
     "Run",
     "Effective dimension by",

@@ -51,7 +51,8 @@ def corruption_figure(image: np.ndarray, row: int, settings: PictureSettings, pa
     axes = figure.subplots(len(shown), columns)
     for line, (kind, images) in zip(axes, shown.items(), strict=True):
         for cell, (text, seen) in zip(line, [("clean", image), *images], strict=False):
-            _show(cell, beside(seen), text if cell is not line[0] else f"{kind}: clean")
+            _show(cell, beside(seen), text)
+        line[0].set_title(f"{kind}: clean", fontsize=8.5, weight="bold", pad=2)
         for cell in line[len(images) + 1 :]:
             cell.set_axis_off()
     return figure

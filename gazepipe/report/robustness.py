@@ -27,6 +27,13 @@ STRONG = len(STRENGTHS)
 SCATTER = ("std", "rms_s2s")
 UNITS = {"angles": "deg", "point": "px"}
 WORDS = {"deg": "degrees", "px": "px"}
+INTRODUCTION = (
+    "What corrupted images cost: the increase of the error over the clean images of the same samples [95 % interval"
+    " over subjects and trainings]. Every network sees the very same corrupted images. *Jitter* is precision: how far"
+    " predictions of one image scatter when only the sensor's noise and, where images are cut out by landmarks, the"
+    " crop change: root mean square deviation from their mean, and of one prediction from the next (RMS-S2S;"
+    " Holmqvist et al. 2012). Lower is better."
+)
 COLUMNS = [*NAMES, "unit", "measure", "strength", "level", "mean", "low", "high"]
 COLUMNS += ["increase", "increase_low", "increase_high", "n_subjects", "n_seeds", "reason"]
 
@@ -47,25 +54,20 @@ def robustness(results: Results) -> pd.DataFrame:
 
 
 def robustness_section(results: Results, frame: pd.DataFrame) -> list[Block]:
-    """One table per data set, a row per network; its figure, and what the corruptions look like."""
+    """Of each data set what corruptions cost, a row per network and strength, and precision, a row per network; its
+    figure, and what the corruptions look like.
+    """
     single = [SINGLE] if (frame["reason"] == inference.ONE_TRAINING).any() else []
-    parts: list[Block] = [
-        "## Robustness",
-        "What corrupted images cost: the increase of the error over the clean images of the same samples, mild, medium"
-        " and strong, with the [95 % interval over subjects and trainings] of the strong one; the file"
-        " `tables/robustness.csv` holds all intervals. Every network sees the very same corrupted images."
-        " *Jitter* is precision: how far predictions of one image scatter when only the sensor's noise and, where"
-        " images are cut out by landmarks, the crop change: root mean square deviation from their mean, and of one"
-        " prediction from the next (RMS-S2S; Holmqvist et al. 2012). Lower is better.",
-        *single,
-    ]
+    parts: list[Block] = ["## Robustness", INTRODUCTION, *single]
     for dataset, rows in frame.groupby("dataset", sort=False):
         unit, notes = rows["unit"].iloc[0], Notes()
-        networks = rows.groupby(NAMES[1:], sort=False)
-        cells = [_cells(network, own, unit, notes) for network, own in networks]
+        networks = list(rows.groupby(NAMES[1:], sort=False))
         parts += [
             f"On {dataset}, in {WORDS[unit]}. {_levels(rows)}. {_worst_text(rows, unit)}",
-            pd.DataFrame(cells),
+            pd.DataFrame([line for network, own in networks for line in _increases(network, own, notes)]),
+            *notes.paragraphs(),
+            f"Precision on {dataset}, in {WORDS[unit]}:",
+            pd.DataFrame([_scatter(network, own, notes) for network, own in networks]),
             *notes.paragraphs(),
             f"![Error against strength]({results.figure(f'robustness/{dataset}')})",
             f"![The corruptions]({results.link('corruptions', 'picture', dataset=dataset)})",
@@ -180,32 +182,43 @@ def _under_the_worst(errors: pd.DataFrame) -> pd.DataFrame:
 # ---- how it is shown
 
 
-def _cells(network: Network, rows: pd.DataFrame, unit: str, notes: Notes) -> dict[str, str]:
-    """A row of the page: a network."""
-    by = {(row.measure, row.strength): row for row in rows.fillna({"strength": 0}).itertuples()}
-    clean = by[CLEAN, 0]
-    mark = notes.mark("" if clean.reason == inference.ONE_TRAINING else clean.reason)
-    scatter = [_number(by[measure, 0].mean, ".2f") for measure in SCATTER]
+def _increases(network: Network, rows: pd.DataFrame, notes: Notes) -> list[dict[str, str]]:
+    """A row of the page for each strength."""
+    name = label(*network) + _mark(rows, notes)
+    by = {(row.measure, row.strength): row for row in rows.itertuples()}
+    return [
+        {
+            "Model": name,
+            "Strength": text,
+            **{kind.capitalize(): _text(by[kind, strength], "increase", "+.2f") for kind in KINDS},
+        }
+        for strength, text in enumerate(STRENGTHS, 1)
+    ]
+
+
+def _scatter(network: Network, rows: pd.DataFrame, notes: Notes) -> dict[str, str]:
+    """A row of the page of precision, beside the error of the clean images."""
+    by = {row.measure: row for row in rows.itertuples()}
     return {
-        "Model": label(*network) + mark,
-        f"Clean ({WORDS[unit]})": _number(clean.mean, ".2f"),
-        **{
-            kind.capitalize(): _increase_text([by[kind, strength] for strength in range(1, STRONG + 1)])
-            for kind in KINDS
-        },
-        "Jitter (RMS-S2S)": f"{scatter[0]} ({scatter[1]})",
+        "Model": label(*network) + _mark(rows, notes),
+        "Jitter": _text(by["std"], "", ".2f"),
+        "RMS-S2S": _text(by["rms_s2s"], "", ".2f"),
+        "Error, clean": _text(by[CLEAN], "", ".2f"),
     }
 
 
-def _increase_text(rows: list[Any]) -> str:
-    """+0.10, +0.52, +2.10 [1.50, 2.70]."""
-    numbers = ", ".join(_number(row.increase, "+.2f") for row in rows)
-    return numbers + interval_text(rows[-1].increase_low, rows[-1].increase_high, ".2f")
+def _mark(rows: pd.DataFrame, notes: Notes) -> str:
+    """The footnotes of a network: why intervals or means are missing."""
+    reasons = [reason for reason in dict.fromkeys(rows["reason"]) if reason != inference.ONE_TRAINING]
+    return notes.mark(*reasons)
 
 
-def _number(value: float, form: str) -> str:
+def _text(row: Any, prefix: str, form: str) -> str:
+    """+2.10 [1.50, 2.70]: a mean, or an increase, with its interval."""
+    names = [f"{prefix}{end}" for end in ("", "_low", "_high")] if prefix else ["mean", "low", "high"]
+    value, low, high = (getattr(row, name) for name in names)
     # No -0.00.
-    return MISSING if np.isnan(value) else f"{round(value, 2) + 0.0:{form}}"
+    return MISSING if np.isnan(value) else f"{round(value, 2) + 0.0:{form}}{interval_text(low, high, '.2f')}"
 
 
 def _levels(rows: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from gazepipe.common.markdown import label
@@ -13,6 +14,8 @@ from gazepipe.evaluation.results import Results
 WORDS = {"deg": "degrees", "px": "px"}
 SPREAD = 0.32
 """How far apart the networks' points of one strength lie, in steps of strength."""
+PALER = 0.45
+"""Opacity of intervals."""
 MARGIN, LEAST_RANGE = 0.15, 0.2
 """Above and below the means, as a share of their range, which is taken to be at least so much of the largest."""
 
@@ -83,9 +86,10 @@ def _bars(rows: pd.DataFrame) -> np.ndarray:
 def _options(look: Look) -> dict:
     return {
         "color": look.colour,
+        "ecolor": to_rgba(look.colour, PALER),
         "marker": look.marker,
         "linestyle": look.line,
         "markersize": 4.5,
         "linewidth": 1.2,
-        "elinewidth": 0.8,
+        "elinewidth": 1.0,
     }

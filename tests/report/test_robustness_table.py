@@ -100,15 +100,20 @@ def test_the_page_shows_each_network_and_says_what_costs_most(results):
     blocks = robustness_section(results, robustness(results))
     tables = [block for block in blocks if not isinstance(block, str)]
     text = "\n".join(block for block in blocks if isinstance(block, str))
-    assert [list(table["Model"]) for table in tables] == [
-        ["resnet18", "resnet18 + KD"], ["itracker4", "itracker4 + small", "itracker4 + small_scratch"],
-    ]  # fmt: skip
-    cells = tables[0].iloc[0]
-    assert cells["Noise"] == "+1.00, +2.00, +3.00 [2.72, 3.28]"
-    assert cells["Jpeg"] == "-0.10, -0.20, -0.30 [-0.33, -0.27]"
-    assert cells["Brighter"].startswith("+0.00, +0.00, +0.00")
-    assert cells["Clean (degrees)"] == "4.20"
-    assert cells["Jitter (RMS-S2S)"] == "0.21 (0.30)"
+    networks = [["resnet18", "resnet18 + KD"], ["itracker4", "itracker4 + small", "itracker4 + small_scratch"]]
+    assert [list(table["Model"]) for table in tables[1::2]] == networks
+    assert [list(table["Model"]) for table in tables[::2]] == [
+        [name for name in own for _ in range(3)] for own in networks
+    ]
+    assert list(tables[0]["Strength"][:3]) == ["mild", "medium", "strong"]
+    cells = tables[0].iloc[2]
+    assert cells["Noise"] == "+3.00 [2.72, 3.28]"
+    assert cells["Jpeg"] == "-0.30 [-0.33, -0.27]"
+    assert cells["Brighter"].startswith("+0.00 [")
+    scatter = tables[1].iloc[0]
+    assert scatter["Error, clean"].startswith("4.20 [")
+    assert scatter["Jitter"].startswith("0.21 [0.20, 0.22")
+    assert scatter["RMS-S2S"].startswith("0.30 [")
     assert "Strong occlusion costs most (+4.50 degrees on average over networks), strong jpeg least (-0.23)." in text
     assert "noise: 5, 15, 30 grey levels; blur: 0.5, 1, 2 % of the width; darker: 1, 2, 3 stops" in text
     assert "![The corruptions](figures/corruptions/near-eye-drawn.png)" in text
@@ -148,8 +153,10 @@ def test_a_run_without_a_subject_is_a_dash_with_a_note(repository, tmp_path):
             table[(table.seed != "1") | (table.subject != "02")].to_csv(path, index=False)
     results = of(run)
     blocks = robustness_section(results, robustness(results))
-    cells = next(block for block in blocks if not isinstance(block, str)).iloc[1]
-    assert (cells["Model"], cells["Clean (degrees)"], cells["Noise"]) == ("resnet18 + KD ¹", "—", "—, —, —")
+    increases, scatter = [block for block in blocks if not isinstance(block, str)][:2]
+    assert tuple(increases.iloc[3][["Model", "Noise"]]) == ("resnet18 + KD ¹", "—")
+    assert tuple(scatter.iloc[1][["Model", "Error, clean"]]) == ("resnet18 + KD ¹", "—")
+    assert scatter["Jitter"][1].startswith("0.21")
     assert any("seed 1 has no error of fold 0, subject 02" in block for block in blocks if isinstance(block, str))
 
 
