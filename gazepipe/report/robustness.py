@@ -100,9 +100,12 @@ def robustness_comparisons_section(results: Results, frame: pd.DataFrame) -> lis
 
 
 def robustness_comparisons_sentences(results: Results, frame: pd.DataFrame) -> list[Block]:
-    """What the table says, in sentences."""
+    """What the comparisons say; nothing without any."""
+    if frame.empty:
+        return []
     places = "on " + frame["train"] + " under strong " + frame["corruption"]
-    return sentences(named(frame).assign(place=places), PERCENT, results.settings.statistics)
+    said = sentences(named(frame).assign(place=places), PERCENT, results.settings.statistics)
+    return ["### Corrupted images", *said]
 
 
 # ---- what the stage wrote

@@ -16,6 +16,7 @@ from gazepipe.report.robustness import (
     robustness,
     robustness_comparisons,
     robustness_comparisons_section,
+    robustness_comparisons_sentences,
     robustness_section,
 )
 from gazepipe.report.robustness_figure import draw
@@ -135,6 +136,9 @@ def test_methods_are_compared_under_the_worst_corruption(results):
     shown = next(block for block in blocks if not isinstance(block, str))
     assert set(shown["Corruption"]) == {"occlusion"}
     assert robustness_comparisons_section(results, frame[:0]) == []
+    said = "\n".join(robustness_comparisons_sentences(results, frame))
+    assert "On columbia-drawn under strong occlusion: KD lowers the error of resnet18 by 39.2 %" in said
+    assert robustness_comparisons_sentences(results, frame[:0]) == []
 
 
 def test_one_seed_has_an_interval_over_subjects_and_no_test(repository, tmp_path):
