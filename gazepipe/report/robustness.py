@@ -23,7 +23,10 @@ from gazepipe.evaluation.sentences import named, sentences
 
 NAMES = ["dataset", "model", "method"]
 RUN = ["fold", "seed", "subject"]
+KIND = ["corruption", "strength"]
 STRONG = len(STRENGTHS)
+PLACES = [(CLEAN, 0), *((kind, strength) for kind in KINDS for strength in range(1, STRONG + 1))]
+"""Kind and strength of all that the stage writes of a run and subject."""
 SCATTER = ("std", "rms_s2s")
 UNITS = {"angles": "deg", "point": "px"}
 WORDS = {"deg": "degrees", "px": "px"}
@@ -121,16 +124,19 @@ def _tested(results: Results) -> Iterator[tuple[str, Network, pd.DataFrame, pd.D
 
 
 def _read_errors(path: Path) -> pd.DataFrame:
-    """The errors of a network; UserError, too, where the clean images are missing of what is corrupted."""
-    errors = _read(path, ["corruption", "strength"], ["level", "error"])
-    clean = set(errors.loc[errors["corruption"] == CLEAN, RUN].itertuples(index=False, name=None))
-    lacking = sorted(set(errors[RUN].itertuples(index=False, name=None)) - clean)
-    if lacking:
-        fold, seed, subject = lacking[0]
-        raise UserError(
-            f"{path}: has no clean images of fold {fold}, seed {seed}, subject {subject}; delete it, run again"
+    """The errors of a network; UserError, too, where a run and subject lack a corruption, or the clean images."""
+    errors = _read(path, KIND, ["level", "error"])
+    cells = errors[RUN].drop_duplicates()
+    found = cells.merge(pd.DataFrame(PLACES, columns=KIND), how="cross").merge(errors, on=[*RUN, *KIND], how="left")
+    lacking = found["error"].isna()
+    if lacking.any():
+        first = found[lacking].iloc[0]
+        what = (
+            "clean images" if first["corruption"] == CLEAN else f"{first['corruption']} of strength {first['strength']}"
         )
-    return errors
+        cell = f"fold {first['fold']}, seed {first['seed']}, subject {first['subject']}"
+        raise UserError(f"{path}: has no {what} of {cell}; delete it, run again")
+    return found
 
 
 def _read(path: Path, kinds: list[str], numbers: Any) -> pd.DataFrame:
@@ -149,30 +155,47 @@ def _read(path: Path, kinds: list[str], numbers: Any) -> pd.DataFrame:
     return table.assign(**values)
 
 
-def _of_errors(errors: pd.DataFrame, network: Network) -> Iterator[dict[str, Any]]:
+def _of_errors(errors: pd.DataFrame, network: Network) -> list[dict[str, Any]]:
     """A row for each corruption and strength of one network."""
-    clean = errors.loc[errors["corruption"] == CLEAN, [*RUN, "error"]].rename(columns={"error": "clean"})
-    both = errors.merge(clean, on=RUN, how="left", validate="many_to_one")
-    for (kind, strength, level), rows in both.groupby(["corruption", "strength", "level"], sort=False):
-        first = {"measure": kind, "strength": strength, "level": level}
-        increase = rows.assign(error=rows["error"] - rows["clean"])
-        yield {**first, **_mean(rows, network), **({} if kind == CLEAN else _increase(increase, network))}
+    wide = errors.pivot(index=RUN, columns=KIND, values="error")[PLACES]
+    levels = errors.drop_duplicates(KIND)["level"]
+    means, increases = _means(wide, network), _means(wide.sub(wide[PLACES[0]], axis=0), network)
+    rows = [
+        {"measure": kind, "strength": strength, "level": level, **mean, **_renamed(increase)}
+        for (kind, strength), level, mean, increase in zip(PLACES, levels, means, increases, strict=True)
+    ]
+    # The clean images are no increase over themselves.
+    return [{**rows[0], **dict.fromkeys(_renamed(increases[0]), np.nan)}, *rows[1:]]
 
 
-def _of_jitter(jitter: pd.DataFrame, network: Network) -> Iterator[dict[str, Any]]:
-    for measure in SCATTER:
-        yield {"measure": measure, **_mean(jitter.assign(error=jitter[measure]), network)}
+def _of_jitter(jitter: pd.DataFrame, network: Network) -> list[dict[str, Any]]:
+    means = _means(jitter.set_index(RUN)[list(SCATTER)], network)
+    return [{"measure": measure, **mean} for measure, mean in zip(SCATTER, means, strict=True)]
 
 
-def _mean(errors: pd.DataFrame, network: Network) -> dict[str, Any]:
-    found = inference.mean_interval(errors, name=label(*network))
-    numbers = {"mean": found.mean, "low": found.low, "high": found.high}
-    return {**numbers, "n_subjects": found.n_subjects, "n_seeds": found.n_seeds, "reason": found.reason}
+def _means(values: pd.DataFrame, network: Network) -> list[dict[str, Any]]:
+    """mean, low, high, n_subjects, n_seeds, reason of each column of `values`, whose index is RUN: those of
+    `inference.mean_interval`, for all columns at once.
+    """
+    first = values.iloc[:, 0].rename("error").reset_index()
+    found = inference.mean_interval(first, name=label(*network))
+    numbers = np.full((3, values.shape[1]), np.nan)
+    if not np.isnan(found.mean):
+        cells = values.groupby(level=["seed", "subject"]).mean().to_numpy()
+        layouts = cells.reshape(found.n_seeds, found.n_subjects, -1).transpose(2, 0, 1)
+        numbers[:] = layouts.mean(axis=(1, 2))
+        half = np.nan
+        if found.n_subjects > 1:
+            half = inference.half_widths(*inference.variances_of_mean([layouts])).max(axis=-1)
+        numbers[1] -= half
+        numbers[2] += half
+    said = {"n_subjects": found.n_subjects, "n_seeds": found.n_seeds, "reason": found.reason}
+    return [{"mean": mean, "low": low, "high": high, **said} for mean, low, high in numbers.T]
 
 
-def _increase(errors: pd.DataFrame, network: Network) -> dict[str, float]:
-    found = inference.mean_interval(errors, name=label(*network))
-    return {"increase": found.mean, "increase_low": found.low, "increase_high": found.high}
+def _renamed(mean: dict[str, Any]) -> dict[str, float]:
+    """A mean as an increase."""
+    return {"increase": mean["mean"], "increase_low": mean["low"], "increase_high": mean["high"]}
 
 
 def _under_the_worst(errors: pd.DataFrame) -> pd.DataFrame:

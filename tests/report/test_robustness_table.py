@@ -97,6 +97,29 @@ def test_an_interval_of_the_increase_is_narrower_than_that_of_the_error(results)
     assert (harmed.increase_high - harmed.increase_low < harmed.high - harmed.low).mean() > 0.8
 
 
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_all_intervals_are_those_of_one_mean(repository, tmp_path, seeds):
+    """The same cells, one mean_interval each."""
+    run = written(repository, tmp_path, seeds=seeds)
+    path = next(path for file, _, path in run.inputs("robustness") if file.output == "errors" and "kd" in path.stem)
+    errors = pd.read_csv(path, dtype={"subject": str})
+    rng = np.random.default_rng(0)
+    errors = errors.assign(error=errors.error + rng.normal(0, 0.5, len(errors)))
+    errors.to_csv(path, index=False)
+    frame = robustness(of(run))
+    cell = ["fold", "seed", "subject"]
+    clean = errors[errors.strength == 0].set_index(cell).error
+    for line in frame[(frame.method == "kd") & frame.strength.notna()].itertuples():
+        own = errors[(errors.corruption == line.measure) & (errors.strength == line.strength)]
+        expected = inference.mean_interval(own)
+        assert (line.mean, line.low, line.high) == pytest.approx((expected.mean, expected.low, expected.high))
+        more = own.set_index(cell).error - clean
+        expected = inference.mean_interval(more.reset_index())
+        if line.strength:
+            found = (line.increase, line.increase_low, line.increase_high)
+            assert found == pytest.approx((expected.mean, expected.low, expected.high))
+
+
 def test_the_page_shows_each_network_and_says_what_costs_most(results):
     blocks = robustness_section(results, robustness(results))
     tables = [block for block in blocks if not isinstance(block, str)]
