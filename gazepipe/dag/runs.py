@@ -89,9 +89,11 @@ def deployed_datasets(config: Config) -> list[str]:
 
 
 def corrupted(config: Config, dataset: str) -> list[tuple[str, str]]:
-    """The (model, method) pairs that are tested with corrupted images on a data set."""
+    """The (model, method) pairs that are tested with corrupted images on a data set: unless named, no placebos."""
     chosen, networks = config.robustness.networks, select.networks_for(config, dataset)
-    return networks if chosen is None else [pair for pair in networks if "/".join(pair) in chosen]
+    if chosen is None:
+        return [(model, method) for model, method in networks if config.methods[method].placebo is None]
+    return [pair for pair in networks if "/".join(pair) in chosen]
 
 
 def corrupted_datasets(config: Config) -> list[str]:

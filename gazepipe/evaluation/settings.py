@@ -72,7 +72,7 @@ class Robustness(Corruptions):
     own data set."""
 
     networks: list[str] | None = None
-    """Pairs `model/method` that are tested. null: all that are selected; `[]`: none."""
+    """Pairs `model/method` that are tested. null: all that are selected, but for placebos; `[]`: none."""
 
 
 # ---- the stages

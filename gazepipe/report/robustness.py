@@ -15,7 +15,7 @@ import pandas as pd
 from gazepipe.common.markdown import MISSING, Block, Notes, interval_text, label
 from gazepipe.errors import UserError
 from gazepipe.evaluation import inference
-from gazepipe.evaluation.comparisons import PERCENT, Network, compare, comparison_table, legend
+from gazepipe.evaluation.comparisons import PERCENT, Network, baseline_pairs, compare, comparison_table, legend
 from gazepipe.evaluation.corruptions import CLEAN, KINDS, STRENGTHS, level_text
 from gazepipe.evaluation.means import SINGLE
 from gazepipe.evaluation.results import Results
@@ -86,9 +86,8 @@ def robustness_comparisons(results: Results) -> pd.DataFrame:
     for dataset, (model, method), errors, _ in _tested(results):
         parts.setdefault(dataset, []).append(errors.assign(train=dataset, model=model, method=method))
     found = [_under_the_worst(pd.concat(own, ignore_index=True)) for own in parts.values()]
-    baseline, *others = results.settings.methods
-    pairs = [(method, baseline) for method in others]
-    return compare(pd.concat(found, ignore_index=True), ["train", "corruption"], pairs, PERCENT, results.settings)
+    errors, settings = pd.concat(found, ignore_index=True), results.settings
+    return compare(errors, ["train", "corruption"], baseline_pairs(settings.methods), PERCENT, settings)
 
 
 def robustness_comparisons_section(results: Results, frame: pd.DataFrame) -> list[Block]:

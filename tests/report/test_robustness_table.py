@@ -278,3 +278,13 @@ def test_another_network_tested_reruns_no_other(repository, tmp_path):
         raw["robustness"] = {"networks": networks, "noise": [level, 15, 30]}
         keys.append(Run(raw, tmp_path).plan.key(job))
     assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(("networks", "tested"), [(None, ["base"]), (["resnet18/shuffled"], ["shuffled"])])
+def test_placebos_are_tested_only_where_they_are_named(repository, tmp_path, networks, tested):
+    raw = config.read(repository / "config.yaml")
+    raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "methods": ["base", "shuffled"]}
+    raw["benchmark"]["folds"] = {}
+    raw["robustness"] = {"networks": networks}
+    settings = Run(raw, tmp_path).plan.settings(Job.of("tables"))
+    assert settings.corrupted == {"columbia-drawn": [("resnet18", method) for method in tested]}
