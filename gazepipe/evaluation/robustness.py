@@ -47,14 +47,14 @@ def robustness(
     torch.set_num_threads(settings.threads)
     make_deterministic()
     opened = open_store(store)
-    folds: dict[int, Networks] = {}
+    folds: dict[int, dict[int, Path]] = {}
     for (fold, seed), file in zip(settings.runs, weights, strict=True):
-        folds.setdefault(fold, {})[seed] = predictor(file, settings.model, opened, settings.device)
-    tables = [
-        _tested(settings, opened, subject, fold, networks)
-        for fold, networks in track(folds.items(), f"robustness {errors}", unit="fold")
-        for subject in sorted(tested_subjects(split, fold) or ())
-    ]
+        folds.setdefault(fold, {})[seed] = file
+    tables = []
+    for fold, files in track(folds.items(), f"robustness {errors}", unit="fold"):
+        networks = {seed: predictor(file, settings.model, opened, settings.device) for seed, file in files.items()}
+        subjects = sorted(tested_subjects(split, fold) or ())
+        tables += [_tested(settings, opened, subject, fold, networks) for subject in subjects]
     for path, parts in zip((errors, jitter), zip(*tables, strict=True), strict=True):
         table = pd.concat(parts, ignore_index=True).sort_values(["fold", "seed"], kind="stable")
         write_text(path, table.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
