@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from gazepipe.evaluation.sides import Pair, Predictions
 from gazepipe.evaluation.trainings import errors, over_folds, read, same_samples
 
 NAMES = ["train", "model", "method"]
+SAME_WEIGHTS = "the same weights to the byte: the networks are the same, and paired with themselves"
 SAME_BYTES = "the same predictions to the byte: nothing to compare"
 MINE, THEIRS = "mine", "theirs"
 
@@ -82,9 +82,12 @@ def _row(pair: Pair, rules: Rules, same_runs: bool) -> dict[str, Any]:
     same, noted = _same_bytes(pair)
     if reason or same:
         found = comparisons.untested(np.nan if reason else 0.0, reason or SAME_BYTES, rules.unit)
+        found |= {"n_seeds": means[0].n_seeds, "n_seeds_against": means[1].n_seeds}
+        found |= {} if reason else {"n_subjects": means[0].n_subjects}
     else:
         found = _tested(*tables, pair, rules, same_runs, names)
-    note = "; ".join([*filter(None, [found["note"], noted]), *notes])
+        noted = [*noted, *([SAME_WEIGHTS] if same_runs else [])]
+    note = "; ".join([*filter(None, [found["note"]]), *noted, *notes])
     errors_of_both = dict(zip(("error", "error_against"), (found.mean for found in means), strict=True))
     return {**errors_of_both, "error_unit": ERROR_UNIT[units], **found, "note": note}
 
@@ -102,13 +105,9 @@ def _both(pair: Pair) -> tuple[pd.DataFrame, str]:
 def _on_the_same(rows: pd.DataFrame, pair: Pair, shared: bool) -> tuple[pd.DataFrame, str, list[str]]:
     """The rows to compare, why they cannot be compared, and what was left out of them."""
     known = ["subject"] if pair.mine.foreign or pair.theirs.foreign else ["fold", "subject"]
-    kept = rows
-    if shared:
-        sides = rows.drop_duplicates([*known, "side"]).groupby(known)["side"].transform("size")
-        in_both = rows.merge(rows.loc[sides.index[sides == 2], known].drop_duplicates(), on=known, how="inner")
-        if in_both.empty:
-            return rows, f"no {' and '.join(known)} in common", []
-        kept = in_both
+    kept = rows[rows.groupby(known)["side"].transform("nunique") == 2] if shared else rows
+    if kept.empty:
+        return rows, f"no {' and '.join(known)} in common", []
     inside, reason = same_samples(kept)
     if not reason:
         return kept, "", _left_out(rows, kept, pair)
@@ -154,21 +153,16 @@ def _with_seeds_of(table: pd.DataFrame, predictions: Predictions, other: pd.Data
     return pd.concat([table.assign(seed=seed) for seed in other["seed"].unique()], ignore_index=True)
 
 
-def _same_bytes(pair: Pair) -> tuple[bool, str]:
+def _same_bytes(pair: Pair) -> tuple[bool, list[str]]:
     """Whether both sides have the same files to the byte, and what to note of files that are there several times."""
-    mine, theirs = ([_digest(file.path) for file in each.files] for each in (pair.mine, pair.theirs))
+    mine, theirs = ([sha256(file.path) for file in each.files] for each in (pair.mine, pair.theirs))
     if sorted(mine) == sorted(theirs):
-        return True, ""
-    twice = sum(digest in theirs for digest in mine)
-    said = [f"{twice} of {len(mine)} files of {pair.side.letter} are also of {pair.first.letter}, to the byte"] * (
-        twice > 0
-    )
+        return True, []
+    twice, noted = sum(digest in theirs for digest in mine), []
+    if twice:
+        noted.append(f"{twice} of {len(mine)} files of {pair.side.letter} are also of {pair.first.letter}, to the byte")
     for sums, side in ((theirs, pair.first), (mine, pair.side)):
         again = len(sums) - len(set(sums))
-        said += [f"{again} of {len(sums)} files of {side.letter} repeat another to the byte: no separate training"] * (
-            again > 0
-        )
-    return False, "; ".join(said)
-
-
-_digest = cache(sha256)
+        if again:
+            noted.append(f"{again} of {len(sums)} files of {side.letter} repeat another to the byte: no other training")
+    return False, noted

@@ -35,13 +35,16 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Side:
-    """What one argument of `gazepipe compare` names. `one`: a single network, which is compared with every other."""
+    """What one argument of `gazepipe compare` names.
+
+    `fixed`: which of train, model and method are named in it; of foreign predictions all are.
+    """
 
     letter: str
     given: str
     predictions: tuple[Predictions, ...]
     folder: Path | None = None
-    one: bool = False
+    fixed: tuple[bool, bool, bool] = (True, True, True)
 
 
 @dataclass(frozen=True)
@@ -67,25 +70,28 @@ def sides(given: list[str], found: Finder) -> list[Side]:
 
 def _side(letter: str, text: str, found: Finder) -> Side:
     if any(place in text for place in PLACES) or Path(text).is_file() or text.endswith(".csv"):
-        return Side(letter, text, (Predictions(Path(text).name, named_by(text)),), one=True)
+        return Side(letter, text, (Predictions(Path(text).name, named_by(text)),))
     folder, _, names = (text, "", "") if Path(text).is_dir() else text.rpartition(":")
     if not Path(folder or text).is_dir():
         raise UserError(f"{folder or text}: is no folder and no CSV; name a results folder or a prediction CSV")
     files: dict[tuple[str, ...], list[File]] = {}
-    patterns = [*names.split("/"), "*", "*"][:3] if names else ["*"] * 3
+    patterns = [*filter(None, names.split("/")), "*", "*", "*"]
+    if len(patterns) > 6:
+        raise UserError(f"{text}: names more than DATASET/MODEL/METHOD behind the colon; name these alone")
     for known, path in found(Path(folder)):
         network = known["dataset"], known["model"], known["method"]
-        if all(fnmatchcase(name, pattern) for name, pattern in zip(network, patterns, strict=True)):
+        if all(fnmatchcase(name, pattern) for name, pattern in zip(network, patterns, strict=False)):
             files.setdefault((*network, known["test"]), []).append(File(path, known["fold"], known["seed"]))
     if not files:
         there = f"no predictions of {names}" if names else "no predictions"
         raise UserError(f"{folder}: holds {there}; name a results folder, and DATASET/MODEL/METHOD as in predictions/")
-    networks = {network[:3] for network in files}
     predictions = [
         Predictions(model, tuple(sorted(own, key=_place)), method, train, test)
         for (train, model, method, test), own in sorted(files.items(), key=lambda item: _natural(item[0]))
     ]
-    return Side(letter, text, tuple(predictions), Path(folder), one=bool(names) and len(networks) == 1)
+    return Side(
+        letter, text, tuple(predictions), Path(folder), tuple(not set(pattern) & set("*?[") for pattern in patterns[:3])
+    )
 
 
 def _place(file: File) -> list:
@@ -97,9 +103,10 @@ def _natural(names: tuple[str, ...]) -> list:
 
 
 def pairs(all_sides: list[Side], tests: list[str]) -> list[Pair]:
-    """What is compared: each later side with the first. Networks of one name on one test set meet; a side of one
-    network meets every network of the other. `tests`: only these test sets; of foreign predictions, the one of which
-    they are. Raises UserError where nothing meets.
+    """What is compared: each later side with the first, on the same test set. Foreign predictions meet every network;
+    networks meet where their training set, model and method are the same or named on both sides; one whose three names
+    are given meets all of the other side that were trained on the same set. `tests`: only these test sets.
+    Raises UserError where nothing meets, and where it cannot be told what test set foreign predictions are of.
     """
     first, *others = all_sides
     found = [Pair(side, *pair) for side in others for pair in _met(side, first, tests)]
@@ -114,12 +121,22 @@ def _met(side: Side, first: Side, tests: list[str]) -> Iterator[tuple[Prediction
     of_test = _test_of_foreign(side, first, tests)
     for theirs in first.predictions:
         for mine in side.predictions:
-            same = (mine.train, mine.model, mine.method) == (theirs.train, theirs.model, theirs.method)
-            named = side.one or first.one
             test = {each.test or of_test for each in (mine, theirs)}
             wanted = not tests or test <= {*tests, ""}
-            if len(test) == 1 and wanted and (named or (same and mine.model != MEAN)):
+            if len(test) == 1 and wanted and _meet(side, mine, first, theirs):
                 yield mine, first, theirs
+
+
+def _meet(side: Side, mine: Predictions, first: Side, theirs: Predictions) -> bool:
+    if mine.foreign or theirs.foreign:
+        return True
+    whole = all(side.fixed) or all(first.fixed)
+    if MEAN in (mine.model, theirs.model) and not whole:
+        return False
+    named = [ours and others for ours, others in zip(side.fixed, first.fixed, strict=True)]
+    free = [named[0], named[1] or whole, named[2] or whole]
+    names = zip((mine.train, mine.model, mine.method), (theirs.train, theirs.model, theirs.method), free, strict=True)
+    return all(one == other or any_name for one, other, any_name in names)
 
 
 def _test_of_foreign(side: Side, first: Side, tests: list[str]) -> str:

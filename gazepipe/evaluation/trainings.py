@@ -70,6 +70,8 @@ def read(files: tuple[File, ...]) -> pd.DataFrame:
 
     A column fold or seed in a file tells what its name does not. Raises UserError as `read_predictions` does, for files
     in different units, an empty fold or seed, and a fold or seed that both the name and a column tell.
+
+    The last few are kept, since one network may be compared with many; `read.cache_clear()` forgets them.
     """
     parts = [_rows(file) for file in files]
     for part, file in zip(parts, files, strict=True):
@@ -121,6 +123,7 @@ def format_trainings(names: Sequence[str | Path]) -> str:
     files = [file for name in names for file in named_by(str(name))]
     if len(names) > 1:
         files = [File(file.path, file.fold, file.seed or str(number)) for number, file in enumerate(files)]
+    read.cache_clear()
     rows = read(tuple(files)).assign(side="")
     table = errors(rows)
     if len(files) == 1 and table["seed"].nunique() == 1:
@@ -151,7 +154,7 @@ def _formatted(table: pd.DataFrame, rows: pd.DataFrame) -> str:
 def _interval_text(found: inference.Interval) -> str:
     if np.isnan(found.low):
         return f"no interval of the mean: {found.reason}"
-    over = f"{found.n_subjects} subjects and {found.n_seeds} trainings"
+    over = f"{found.n_subjects} subjects" + (f" and {found.n_seeds} trainings" if found.n_seeds > 1 else "")
     said = f"95 % interval of the mean over {over}: {found.low:.4f} to {found.high:.4f}"
     return f"{said}; {found.reason}" if found.reason else said
 

@@ -12,9 +12,10 @@ from gazepipe.common.files import write_csv, write_json, write_text
 from gazepipe.common.markdown import MISSING, Notes, is_text, row_name
 from gazepipe.errors import UserError
 from gazepipe.evaluation import comparisons
-from gazepipe.evaluation.across import NAMES, Rules, compared, unit_of
+from gazepipe.evaluation.across import NAMES, SAME_BYTES, Rules, compared, unit_of
 from gazepipe.evaluation.settings import Statistics
 from gazepipe.evaluation.sides import Finder, Pair, Side, pairs, sides, unmatched
+from gazepipe.evaluation.trainings import read
 from gazepipe.provenance import changes, diff
 
 CAUSES = ("configuration", "source", "data", "versions", "machine")
@@ -47,6 +48,7 @@ def compare(given: list[str], options: Options, found: Finder, place: Place) -> 
     """
     if len(given) < 2:
         raise UserError(f"{' '.join(given)}: is one side; name what to compare it with")
+    read.cache_clear()
     all_sides = sides(given, found)
     met = pairs(all_sides, list(options.tests))
     unit = unit_of(met, options.unit)
@@ -55,17 +57,33 @@ def compare(given: list[str], options: Options, found: Finder, place: Place) -> 
     frame = compared(met, rules, lambda pair: _same_runs(pair, place))
     left, facts = unmatched(all_sides, met, list(options.tests)), run_differences(met, place)
     _write(frame, all_sides, rules, left, facts, options)
-    shown, notes = shown_table(frame, unit)
-    parts = [
+    said = [
         _sides_text(all_sides),
-        _plain(shown),
-        *notes.paragraphs(),
-        legend(frame, rules),
-        *findings(frame, unit),
+        *_same_text(frame),
+        *_table_text(frame, rules),
         *_left_text(left),
         *_facts_text(facts),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(said)
+
+
+def _same_text(frame: pd.DataFrame) -> list[str]:
+    """Which predictions are the same to the byte: no row of the printed table."""
+    same = frame[frame["reason"] == SAME_BYTES].to_dict("records")
+    if not same:
+        return []
+    if len(same) == len(frame):
+        return [f"All {len(same)} predictions that were found in both are the same to the byte."]
+    names = [f"{row['side']}: {row['train']} {row_name(row['model'], row['method'])} on {row['test']}" for row in same]
+    return [f"The same predictions to the byte as {same[0]['against_side']}: {'; '.join(changes.shortened(names))}"]
+
+
+def _table_text(frame: pd.DataFrame, rules: Rules) -> list[str]:
+    differing = frame[frame["reason"] != SAME_BYTES]
+    if differing.empty:
+        return []
+    shown, notes = shown_table(differing, rules.unit)
+    return [_plain(shown), *notes.paragraphs(), legend(differing, rules), *findings(differing, rules.unit)]
 
 
 # ---- the table
@@ -233,7 +251,9 @@ def _facts_text(facts: dict[str, dict[str, list[str]]]) -> list[str]:
 
 
 def _indented(name: str, lines: list[tuple[str, str]]) -> list[str]:
-    texts = changes.shortened([f"{title}: {line}" for title, line in lines], 20)
+    texts = changes.shortened(
+        [line if line.startswith(f"{title}:") else f"{title}: {line}" for title, line in lines], 20
+    )
     return [f"  {name}", *(f"    {text}" for text in texts)] if texts else []
 
 
