@@ -14,7 +14,7 @@ from gazepipe.evaluation import comparisons, inference
 from gazepipe.evaluation.results import MEAN
 from gazepipe.evaluation.settings import Statistics
 from gazepipe.evaluation.sides import Pair, Predictions
-from gazepipe.evaluation.trainings import errors, over_folds, read, same_samples
+from gazepipe.evaluation.trainings import errors, over_folds, read, same_samples, units
 
 NAMES = ["train", "model", "method"]
 SAME_WEIGHTS = "the same weights to the byte: the networks are the same, and paired with themselves"
@@ -38,7 +38,9 @@ class Rules:
 
 def unit_of(met: list[Pair], asked: str | None) -> str:
     """The unit of the differences: degrees where all errors are, percent for points unless `asked` says otherwise."""
-    found = {ERROR_UNIT[read(each.files)["units"].iat[0]] for pair in met for each in (pair.mine, pair.theirs)}
+    found = {
+        ERROR_UNIT[units(file.path)] for file in {each.files[0] for pair in met for each in (pair.mine, pair.theirs)}
+    }
     if asked == "deg" and "px" in found:
         raise UserError("unit: errors of points are in pixels, not degrees; use --unit percent")
     if asked is None and len(found) > 1:
@@ -70,7 +72,7 @@ def _names(pair: Pair) -> dict[str, str]:
 
 
 def _row(pair: Pair, rules: Rules, same_runs: bool) -> dict[str, Any]:
-    rows, units = _both(pair)
+    rows, target = _both(pair)
     names = f"{pair.mine.label} of {pair.side.letter}", f"{pair.theirs.label} of {pair.first.letter}"
     rows, reason, notes = _on_the_same(rows, pair, rules.shared)
     tables = [errors(rows[rows["side"] == side]) for side in (MINE, THEIRS)]
@@ -89,17 +91,17 @@ def _row(pair: Pair, rules: Rules, same_runs: bool) -> dict[str, Any]:
         noted = [*noted, *([SAME_WEIGHTS] if same_runs else [])]
     note = "; ".join([*filter(None, [found["note"]]), *noted, *notes])
     errors_of_both = dict(zip(("error", "error_against"), (found.mean for found in means), strict=True))
-    return {**errors_of_both, "error_unit": ERROR_UNIT[units], **found, "note": note}
+    return {**errors_of_both, "error_unit": ERROR_UNIT[target], **found, "note": note}
 
 
 def _both(pair: Pair) -> tuple[pd.DataFrame, str]:
     """The rows of both sides, told by their column side, and their unit."""
     mine, theirs = (read(each.files) for each in (pair.mine, pair.theirs))
-    units = [rows["units"].iat[0] for rows in (theirs, mine)]
-    if units[0] != units[1]:
-        raise UserError(f"{mine['path'].iat[0]}: is in {units[1]}, unlike {theirs['path'].iat[0]}; compare one task")
+    own, other = (rows["units"].iat[0] for rows in (mine, theirs))
+    if own != other:
+        raise UserError(f"{mine['path'].iat[0]}: is in {own}, unlike {theirs['path'].iat[0]}; compare one task")
     # The first side's come first: its gaze is what others are checked by.
-    return pd.concat([theirs.assign(side=THEIRS), mine.assign(side=MINE)], ignore_index=True, join="inner"), units[0]
+    return pd.concat([theirs.assign(side=THEIRS), mine.assign(side=MINE)], ignore_index=True, join="inner"), own
 
 
 def _on_the_same(rows: pd.DataFrame, pair: Pair, shared: bool) -> tuple[pd.DataFrame, str, list[str]]:

@@ -16,6 +16,7 @@ from gazepipe.common.units import errors as gaze_errors
 from gazepipe.errors import UserError
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.metrics import (
+    NO_CSV,
     TRUE,
     format_errors,
     natural_order,
@@ -78,6 +79,14 @@ def read(files: tuple[File, ...]) -> pd.DataFrame:
         if part["units"].iat[0] != parts[0]["units"].iat[0]:
             raise UserError(f"{file.path}: is in {part['units'].iat[0]}, unlike {files[0].path}; compare one task")
     return pd.concat(parts, ignore_index=True, join="inner")
+
+
+def units(path: Path) -> str:
+    """The unit of the gaze in a prediction CSV, by its first line."""
+    try:
+        return units_of(pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8"))
+    except (OSError, *NO_CSV):
+        return units_of(read_predictions(path))
 
 
 def errors(rows: pd.DataFrame) -> pd.DataFrame:
@@ -161,11 +170,11 @@ def _interval_text(found: inference.Interval) -> str:
 
 def _rows(file: File) -> pd.DataFrame:
     frame = read_predictions(file.path)
-    units = units_of(frame)
+    target = units_of(frame)
     rows = frame[[column for column in ("subject", "frame", "sample") if column in frame]].copy()
     rows["fold"], rows["seed"] = (_told(file, frame, name) for name in ("fold", "seed"))
-    rows[["true_0", "true_1"]] = frame[TRUE[units]].to_numpy(np.float64)
-    return rows.assign(error=sample_errors(frame), path=str(file.path), line=frame.index + 2, units=units)
+    rows[["true_0", "true_1"]] = frame[TRUE[target]].to_numpy(np.float64)
+    return rows.assign(error=sample_errors(frame), path=str(file.path), line=frame.index + 2, units=target)
 
 
 def _told(file: File, frame: pd.DataFrame, name: str) -> str | pd.Series:
