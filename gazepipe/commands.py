@@ -59,7 +59,11 @@ def _compare(command: argparse.ArgumentParser) -> None:
         "--margin", type=_positive, help="largest difference that does not matter (default: 0.5 or 10 %%)"
     )
     command.add_argument(
-        "--paired-seeds", action="store_true", help="trainings of one seed share a network (a teacher, a parent)"
+        "--trainings",
+        choices=["separate", "paired", "same"],
+        default="separate",
+        help="of both sides: separate (the default), their chance adds up; paired, those of one seed share a network, "
+        "such as a teacher; same, the networks are the same, and what was done with them differs",
     )
     command.add_argument("--shared", action="store_true", help="compare on the subjects and samples that both have")
     for name, what in (("csv", "all numbers"), ("json", "all numbers, sides, runs"), ("latex", "the table, booktabs")):
@@ -73,7 +77,7 @@ def _compare(command: argparse.ArgumentParser) -> None:
             tests=tuple(args.test),
             unit=args.unit,
             margin=args.margin,
-            paired_seeds=args.paired_seeds,
+            trainings=args.trainings,
             shared=args.shared,
             csv=args.csv,
             json=args.json,

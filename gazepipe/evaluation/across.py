@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,17 +22,20 @@ SAME_BYTES = "the same predictions to the byte: nothing to compare"
 MINE, THEIRS = "mine", "theirs"
 
 
+Trainings = Literal["separate", "paired", "same"]
+
+
 @dataclass(frozen=True)
 class Rules:
     """How pairs are compared: in degrees or percent, and as `inference.compare` does.
 
-    `paired_seeds`: run s of both sides share a network, or are the same run. `shared`: only the folds, subjects and
-    samples that both have count.
+    `trainings`: "separate", their chance adds up; "paired", those of one seed share a network; "same", the networks of
+    both sides are the same. `shared`: only the folds, subjects and samples that both have count.
     """
 
     unit: str
     statistics: Statistics = field(default_factory=Statistics)
-    paired_seeds: bool = False
+    trainings: Trainings = "separate"
     shared: bool = False
 
 
@@ -53,8 +56,8 @@ def compared(met: list[Pair], rules: Rules, same_runs: Callable[[Pair], bool]) -
     in their own unit, and `comparisons.columns`, corrected over all pairs after Holm.
 
     The difference is that of the later side minus the first: negative where the later one is better. Trainings count
-    as separate, the chance of both adds up, unless `rules.paired_seeds`, or `same_runs` of a pair: the same networks
-    predicted for both sides. Raises UserError as `read`, `same_samples` and `inference.compare` do.
+    as `rules.trainings` says, and as the same where `same_runs` of a pair: the networks are the same to the byte.
+    Raises UserError as `read`, `same_samples` and `inference.compare` do.
     """
     rows = [{**_names(pair), **_row(pair, rules, same_runs(pair))} for pair in met]
     first = ["side", "test", *NAMES, "against_side", *(f"against_{name}" for name in NAMES)]
@@ -139,13 +142,13 @@ def _mean(table: pd.DataFrame, name: str) -> inference.Interval:
 def _tested(
     mine: pd.DataFrame, theirs: pd.DataFrame, pair: Pair, rules: Rules, same_runs: bool, names: tuple[str, str]
 ) -> dict[str, Any]:
-    if same_runs:
+    if same_runs or rules.trainings == "same":
         return comparisons.same_runs(mine, theirs, rules.unit, rules.statistics, names=names)
     fixed = MEAN in (pair.mine.model, pair.theirs.model)
     if fixed:
         # No seed changes the mean of the training targets.
         mine, theirs = _with_seeds_of(mine, pair.mine, theirs), _with_seeds_of(theirs, pair.theirs, mine)
-    paired = rules.paired_seeds or fixed
+    paired = fixed or rules.trainings == "paired"
     return comparisons.pair(mine, theirs, rules.unit, rules.statistics, paired_seeds=paired, names=names)
 
 

@@ -12,7 +12,7 @@ from gazepipe.common.files import write_csv, write_json, write_text
 from gazepipe.common.markdown import MISSING, Notes, is_text, row_name
 from gazepipe.errors import UserError
 from gazepipe.evaluation import comparisons
-from gazepipe.evaluation.across import NAMES, SAME_BYTES, Rules, compared, unit_of
+from gazepipe.evaluation.across import NAMES, SAME_BYTES, Rules, Trainings, compared, unit_of
 from gazepipe.evaluation.settings import Statistics
 from gazepipe.evaluation.sides import Finder, Pair, Side, pairs, sides, unmatched
 from gazepipe.evaluation.trainings import read
@@ -30,7 +30,7 @@ class Options:
     tests: tuple[str, ...] = ()
     unit: str | None = None
     margin: float | None = None
-    paired_seeds: bool = False
+    trainings: Trainings = "separate"
     shared: bool = False
     csv: Path | None = None
     json: Path | None = None
@@ -53,7 +53,7 @@ def compare(given: list[str], options: Options, found: Finder, place: Place) -> 
     met = pairs(all_sides, list(options.tests))
     unit = unit_of(met, options.unit)
     margin = {} if options.margin is None else {comparisons.MARGINS[unit][0]: options.margin}
-    rules = Rules(unit, Statistics(**margin), options.paired_seeds, options.shared)
+    rules = Rules(unit, Statistics(**margin), options.trainings, options.shared)
     frame = compared(met, rules, lambda pair: _same_runs(pair, place))
     left, facts = unmatched(all_sides, met, list(options.tests)), run_differences(met, place)
     _write(frame, all_sides, rules, left, facts, options)

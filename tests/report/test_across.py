@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from toy_predictions import errors_of, frame_of, prediction_path, write_predictions, write_results
 
 from gazepipe import cli
 from gazepipe.common.files import write_json
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.across import SAME_BYTES, SAME_WEIGHTS
+from gazepipe.evaluation.comparisons import THESE_FILES
+from gazepipe.evaluation.metrics import per_subject_errors
 
 MATRIX = np.array([[3.0, 5.0, 4.0, 6.0, 4.4], [3.4, 5.1, 4.6, 6.5, 4.9], [2.9, 5.3, 3.8, 6.2, 4.1]])
 NOISE = np.random.default_rng(0).normal(0, 0.05, MATRIX.shape)
@@ -95,11 +98,13 @@ def test_what_is_printed(folders, capsys):
 
 
 def test_paired_seeds_and_margin(tmp_path, folders):
-    paired, unpaired = compared(tmp_path, *folders, "--paired-seeds"), compared(tmp_path, *folders)
+    paired, unpaired = compared(tmp_path, *folders, "--trainings", "paired"), compared(tmp_path, *folders)
     assert paired["paired_seeds"].all()
     assert (paired["high_deg"] - paired["low_deg"] < unpaired["high_deg"] - unpaired["low_deg"]).all()
     assert list(paired["finding"]) == ["different", "equivalent"]
-    assert list(compared(tmp_path, *folders, "--paired-seeds", "--margin", "0.01")["finding"])[1] == "nothing found"
+    assert (
+        list(compared(tmp_path, *folders, "--trainings", "paired", "--margin", "0.01")["finding"])[1] == "nothing found"
+    )
     with pytest.raises(SystemExit):
         cli.main(["compare", *map(str, folders), "--margin", "0"])
 
@@ -111,7 +116,19 @@ def test_percent_is_of_the_first_side(tmp_path, folders):
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 10**6), shift=st.floats(-2, 2), options=st.sampled_from([(), ("--paired-seeds",)]))
+@given(
+    seed=st.integers(0, 10**6),
+    shift=st.floats(-2, 2),
+    options=st.sampled_from(
+        [
+            (),
+            (
+                "--trainings",
+                "paired",
+            ),
+        ]
+    ),
+)
 def test_exchanged_sides_negate_the_difference_and_mirror_the_interval(tmp_path, seed, shift, options):
     rng = np.random.default_rng(seed)
     places = [tmp_path / f"{seed}-{name}" for name in "ab"]
@@ -249,6 +266,13 @@ def test_the_published_log_against_itself_calibrated(shared_data, tmp_path, caps
     assert row["difference_deg"] < -0.8
     assert (row["n_subjects"], row["reason"]) == (15, inference.ONE_SEED)
     assert np.isnan(row["p"])
+    row = compared(tmp_path, tmp_path / "log.csv", tmp_path / "calibrated.csv", "--trainings", "same").iloc[0]
+    of_subjects = [
+        per_subject_errors(frame).to_numpy() for frame in (published(shared_data, offset=True), published(shared_data))
+    ]
+    expected = stats.ttest_1samp(of_subjects[0] - of_subjects[1], 0).confidence_interval()
+    assert (row["low_deg"], row["high_deg"]) == pytest.approx(tuple(expected), abs=2e-3)
+    assert (row["reason"], row["finding"]) == (THESE_FILES, "not tested")
     calibrated["yaw"] *= -1
     calibrated.to_csv(tmp_path / "mirrored.csv", index=False)
     said = refused(capsys, tmp_path / "log.csv", tmp_path / "mirrored.csv")
