@@ -13,6 +13,7 @@ from gazepipe.common.markdown import MISSING, Notes, is_text, row_name
 from gazepipe.errors import UserError
 from gazepipe.evaluation import comparisons
 from gazepipe.evaluation.across import NAMES, SAME_BYTES, Rules, Trainings, compared, unit_of
+from gazepipe.evaluation.sentences import sentences
 from gazepipe.evaluation.settings import Statistics
 from gazepipe.evaluation.sides import Finder, Pair, Side, pairs, sides, unmatched
 from gazepipe.evaluation.trainings import read
@@ -83,7 +84,7 @@ def _table_text(frame: pd.DataFrame, rules: Rules) -> list[str]:
     if differing.empty:
         return []
     shown, notes = shown_table(differing, rules.unit)
-    return [_plain(shown), *notes.paragraphs(), legend(differing, rules), *findings(differing, rules.unit)]
+    return [_plain(shown), *notes.paragraphs(), legend(differing, rules), *findings(differing, rules)]
 
 
 # ---- the table
@@ -147,45 +148,14 @@ def legend(frame: pd.DataFrame, rules: Rules) -> str:
     return f"{errors} {difference} {comparisons.legend(frame, rules.unit, rules.statistics)}".replace("*", "")
 
 
-# ---- sentences
-
-
-def findings(frame: pd.DataFrame, unit: str) -> list[str]:
-    """What the table says in sentences: each difference and equivalence, then what was not found or not tested."""
+def findings(frame: pd.DataFrame, rules: Rules) -> list[str]:
+    """What the table says, in sentences."""
     rows = frame.to_dict("records")
-    said = [_sentence(row, unit) for row in rows if row["finding"] not in ("nothing found", "not tested")]
-    nothing = frame[frame["finding"] == "nothing found"]
-    if len(nothing):
-        detectable = nothing[f"detectable_{unit}"]
-        size = _range(detectable.min(), detectable.max(), unit)
-        said.append(f"Nothing found in {len(nothing)} of {len(frame)}: true differences of {size} would be found.")
-    untested = (frame["finding"] == "not tested").sum()
-    if untested:
-        said.append(f"Not tested: {untested} of {len(frame)}; the footnotes say why.")
-    return ["\n".join(said)]
-
-
-def _sentence(row: dict, unit: str) -> str:
-    on = f" on {row['test']}" if row["test"] else ""
-    mine, theirs = _full_name(row, ""), _full_name(row, "against_")
-    difference, p = comparisons.difference_text(row, unit), row["p_holm"]
-    if row["finding"] == "equivalent":
-        return f"{mine}{on} is equivalent to {theirs}: {difference}{_unit(unit)}, within the margin."
-    better = "smaller" if row[f"difference_{unit}"] < 0 else "larger"
-    within = ", within the margin" if "margin" in row["finding"] else ""
-    p_text = comparisons.p_text(p)
-    stated = f"p {p_text}" if p_text.startswith("<") else f"p = {p_text}"
-    return f"{mine}{on} has a {better} error than {theirs}: {difference}{_unit(unit)}, {stated}{within}."
-
-
-def _unit(unit: str) -> str:
-    return comparisons.MARGINS[unit][1]
-
-
-def _range(low: float, high: float, unit: str) -> str:
-    form = comparisons.DIFFERENCES[unit][1].removeprefix("+")
-    numbers = dict.fromkeys(f"{value:{form}}" for value in (low, high))
-    return f"{' to '.join(numbers)}{_unit(unit)}"
+    mine, theirs = ([_full_name(row, prefix) for row in rows] for prefix in ("", "against_"))
+    places = [f"on {row['test']}" if row["test"] else "" for row in rows]
+    names = {"who": mine, "of": "", "place": places, "against": theirs, "over": theirs, "role": ""}
+    said = sentences(frame.assign(**names), rules.unit, rules.statistics)
+    return ["\n".join(map(str, said))]
 
 
 # ---- runs

@@ -92,8 +92,8 @@ def test_what_is_printed(folders, capsys):
     assert "different" in row
     assert "3 and 3" in row
     assert "95 % interval over subjects and trainings" in text
-    assert "b: lab net on lab has a smaller error than a: lab net: -2.5" in text
-    assert "Nothing found in 1 of 2: true differences of " in text
+    assert "- On lab: b: lab net has a lower error than a: lab net by 2.5" in text
+    assert "\n- b: lab small + KD against a: lab small + KD: " in text
     assert "*" not in text
 
 
@@ -319,7 +319,7 @@ def test_one_seed_gives_the_difference_and_the_reason(tmp_path, folders, capsys)
         assert (row["finding"], row["reason"]) == ("not tested", inference.ONE_SEED)
     text = capsys.readouterr().out
     assert f"¹ {inference.ONE_SEED}" in text
-    assert "Not tested: 1 of 1; the footnotes say why." in text
+    assert "Nothing could be tested: " in text
 
 
 def test_one_subject_gives_the_difference_and_the_reason(tmp_path):
