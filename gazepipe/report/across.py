@@ -149,7 +149,9 @@ def legend(frame: pd.DataFrame, rules: Rules) -> str:
 
 
 def findings(frame: pd.DataFrame, rules: Rules) -> list[str]:
-    """What the table says, in sentences."""
+    """What the table says, in sentences; none where nothing was tested, as the legend says."""
+    if frame["p"].isna().all():
+        return []
     rows = frame.to_dict("records")
     mine, theirs = ([_full_name(row, prefix) for row in rows] for prefix in ("", "against_"))
     places = [f"on {row['test']}" if row["test"] else "" for row in rows]
