@@ -79,7 +79,7 @@ def _row(pair: Pair, rules: Rules, same_runs: bool) -> dict[str, Any]:
     names = f"{pair.mine.label} of {pair.side.letter}", f"{pair.theirs.label} of {pair.first.letter}"
     rows, reason, notes = _on_the_same(rows, pair, rules.shared)
     tables = [errors(rows[rows["side"] == side]) for side in (MINE, THEIRS)]
-    means = [_mean(table, name) for table, name in zip(tables, names, strict=True)]
+    means = [inference.mean_interval(table, name=name) for table, name in zip(tables, names, strict=True)]
     if pair.mine.foreign or pair.theirs.foreign:
         # Folds of others are not ours: what counts is who was tested.
         reason = reason or next((found.reason for found in means if np.isnan(found.mean)), "")
@@ -133,10 +133,6 @@ def _left_out(rows: pd.DataFrame, kept: pd.DataFrame, pair: Pair) -> list[str]:
         for side, letter in ((THEIRS, pair.first.letter), (MINE, pair.side.letter))
     ]
     return [f"only what both have: {', '.join(counts)}"]
-
-
-def _mean(table: pd.DataFrame, name: str) -> inference.Interval:
-    return inference.mean_interval(table, name=name)
 
 
 def _tested(

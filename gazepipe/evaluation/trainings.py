@@ -105,8 +105,9 @@ def same_samples(rows: pd.DataFrame) -> tuple[pd.Series, str]:
     samples: which rows are of samples that every training that tested the subject has, and why not all are, or "".
 
     Samples go by their subject and frame; by the column sample where frames are not told or not unique; else by how
-    many there are of a subject, and by the ranks of their true gaze. Raises UserError, naming file and line, where the
-    true gaze of a sample differs between two files by more than TOLERANCE.
+    many there are of a subject (where that differs, none is known to be the same) and the ranks of their true gaze.
+    Raises UserError, naming file and line, where the true gaze of a sample differs between two files by more than
+    TOLERANCE.
     """
     key = _key(rows)
     if key is not None:
@@ -115,9 +116,9 @@ def same_samples(rows: pd.DataFrame) -> tuple[pd.Series, str]:
     inside = pd.Series(True, index=rows.index)
     for column in ("true_0", "true_1"):
         ranks = rows.sort_values(column, kind="stable").groupby([*GROUP, "subject"]).cumcount().reindex(rows.index)
-        inside, reason = _in_all(rows, ranks, "")
+        _, reason = _in_all(rows, ranks, "")
         if reason:
-            return inside, reason
+            return ~inside, reason
         _check_truth(rows, ranks, lambda one, other, units, column=column: _apart(one[column], other[column], units))
     return inside, ""
 

@@ -370,6 +370,10 @@ def test_samples_that_differ_are_told_and_left_out_where_asked(tmp_path, folders
     found = inference.compare(long_table(MATRIX - 1 + NOISE), long_table(MATRIX), paired_seeds=False)
     assert shared["p"] == pytest.approx(found.p, rel=1e-3)
     assert "45 of 75 predictions of b" in shared["note"]
+    nameless = foreign(tmp_path / "foreign.csv", MATRIX)
+    row = compared(tmp_path, more, nameless, "--shared").iloc[0]
+    assert row["reason"].startswith("other samples were tested: "), "which samples are the same cannot be told"
+    assert row[["difference_deg", "p"]].isna().all()
 
 
 def test_other_labels_are_one_line(tmp_path, folders, capsys):
