@@ -24,17 +24,66 @@ def _predict(command: argparse.ArgumentParser) -> None:
 
 
 def _errors(command: argparse.ArgumentParser) -> None:
-    """Print each subject's error and the mean over subjects, from a prediction file."""
+    """Print each subject's error and the mean over subjects with its interval, from prediction files."""
     command.add_argument(
         "file",
-        type=Path,
-        help="CSV with subject, pitch, yaw, pitch_pred, yaw_pred (radians), or subject, x, y, x_pred, y_pred (pixels)",
+        nargs="+",
+        help="CSV with subject, pitch, yaw, pitch_pred, yaw_pred (radians), or subject, x, y, x_pred, y_pred (pixels); "
+        "several are trainings of one method; {seed} and {fold} in a quoted name stand for those of many files",
     )
 
     def run(args: argparse.Namespace) -> None:
-        from gazepipe.evaluation.metrics import format_errors
+        from gazepipe.evaluation.trainings import format_trainings
 
-        print(format_errors(args.file))
+        print(format_trainings(args.file))
+
+    command.set_defaults(run=run)
+
+
+def _compare(command: argparse.ArgumentParser) -> None:
+    """Compare the networks of results folders with each other, or with predictions of others: difference of mean
+    errors, its interval over subjects and trainings, p-values, equivalence, and what differs between the runs."""
+    command.add_argument(
+        "side",
+        nargs="+",
+        metavar="SIDE",
+        help="two or more; each is compared with the first. FOLDER of results, FOLDER:DATASET/MODEL/METHOD, or a "
+        "prediction CSV (as for `gazepipe errors`; a column seed tells trainings apart), or a quoted name of many with "
+        "{seed}, {fold} in it",
+    )
+    command.add_argument("--test", nargs="+", action="extend", default=[], help="only these test sets")
+    command.add_argument(
+        "--unit", choices=["deg", "percent"], help="of differences; percent: of the first side's error"
+    )
+    command.add_argument(
+        "--margin", type=_positive, help="largest difference that does not matter (default: 0.5 or 10 %%)"
+    )
+    command.add_argument(
+        "--trainings",
+        choices=["separate", "paired", "same"],
+        default="separate",
+        help="of both sides: separate (the default), their chance adds up; paired, those of one seed share a network, "
+        "such as a teacher; same, the networks are the same, and what was done with them differs",
+    )
+    command.add_argument("--shared", action="store_true", help="compare on the subjects and samples that both have")
+    for name, what in (("csv", "all numbers"), ("json", "all numbers, sides, runs"), ("latex", "the table, booktabs")):
+        command.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"file to write: {what}")
+
+    def run(args: argparse.Namespace) -> None:
+        from gazepipe.dag.places import predictions_in, run_in
+        from gazepipe.report.across import Options, compare
+
+        options = Options(
+            tests=tuple(args.test),
+            unit=args.unit,
+            margin=args.margin,
+            trainings=args.trainings,
+            shared=args.shared,
+            csv=args.csv,
+            json=args.json,
+            latex=args.latex,
+        )
+        print(compare(args.side, options, predictions_in, run_in))
 
     command.set_defaults(run=run)
 
@@ -183,6 +232,7 @@ COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "video": _video,
     "near-eye-video": _near_eye_video,
     "errors": _errors,
+    "compare": _compare,
     "data": _data,
     "stages": _stages,
     "why": _why,
@@ -223,6 +273,16 @@ def _rate(text: str) -> float:
         value = 0.0
     if not 0 < value <= 1000:
         raise argparse.ArgumentTypeError(f"{text} is no number above 0 and up to 1000")
+    return value
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
     return value
 
 

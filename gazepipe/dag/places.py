@@ -1,5 +1,6 @@
 """Where files are, for commands that start from a file or a name instead of a job."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from gazepipe.dag.stage import filled, matching, places
 from gazepipe.dag.stages import STAGES
 
 WEIGHTS = STAGES["train"].outputs["weights"]
+PREDICTIONS = STAGES["predict"].outputs["predictions"]
 
 
 def data_files(run: str, dataset: str) -> DataFiles:
@@ -49,3 +51,18 @@ def data_of_run(weights: Path) -> tuple[Path, Path] | None:
             files = data_files(run, found["dataset"])
             return project / files.store, project / files.receipt
     return None
+
+
+def predictions_in(results: Path) -> list[tuple[dict[str, str], Path]]:
+    """The prediction files in a folder of results, of whatever configuration, in the order of their names: wildcards
+    and path of each.
+    """
+    pattern = PREDICTIONS.replace("{results}/", "")
+    paths = sorted(results.glob(re.sub(r"\{\w+\}", "*", pattern)))
+    found = [(matching(pattern, path.relative_to(results).as_posix()), path) for path in paths]
+    return [(names, path) for names, path in found if names is not None]
+
+
+def run_in(results: Path, **wildcards: str) -> Path:
+    """The folder of a run in a folder of results."""
+    return results / Path(filled(WEIGHTS.replace("{results}/", ""), wildcards)).parent

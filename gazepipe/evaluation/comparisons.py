@@ -121,11 +121,16 @@ def pair(
     if unit == PERCENT:
         other = theirs.groupby("subject")["error"].mean().mean()
         if other == 0:
-            return _named(inference.Comparison(np.nan, reason=NO_PERCENT), unit, paired_seeds)
+            return untested(np.nan, NO_PERCENT, unit, paired_seeds)
         factor = 100 / other
     a, b = (errors.assign(error=factor * errors["error"]) for errors in (mine, theirs))
     margin = getattr(statistics, MARGINS[unit][0])
     return _named(inference.compare(a, b, paired_seeds=paired_seeds, margin=margin, names=names), unit, paired_seeds)
+
+
+def untested(difference: float, reason: str, unit: str, paired_seeds: bool = False) -> dict[str, Any]:
+    """`pair` without a test: a difference, or NaN, and the reason."""
+    return _named(inference.Comparison(difference, reason=reason), unit, paired_seeds)
 
 
 def between(

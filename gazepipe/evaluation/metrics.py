@@ -23,7 +23,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
 
     Raises UserError, naming file, line (the header is line 1) and column, for a file that is missing, empty
     or no CSV, a missing column, a value that is no number, not finite or an angle beyond +-pi,
-    and, where there is a column sample, two rows of one subject's sample.
+    and, where there is a column sample, two rows of one subject's sample (of one fold and seed, where it has those).
     """
     try:
         with warnings.catch_warnings():
@@ -44,7 +44,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     if nameless.any():
         raise UserError(f"{path}: line {_line(nameless)}: subject is empty; name the subject of every row")
     if "sample" in frame.columns:
-        twice = frame.duplicated(["sample", "subject"])
+        twice = frame.duplicated([name for name in ("fold", "seed", "sample", "subject") if name in frame.columns])
         if twice.any():
             named = frame["sample"][twice].iloc[0]
             raise UserError(f"{path}: line {_line(twice)}: sample {named} is predicted twice; keep one row of each")
