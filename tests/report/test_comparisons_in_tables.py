@@ -115,10 +115,8 @@ def test_several_seeds(run_of):
     kd = pairs["kd", "base"]
     p = row(compared, method="kd").p_holm
     amount = f"by {-kd.difference:.2f} degrees [{-kd.high:.2f}, {-kd.low:.2f}] (p = {p:.3f})"
-    assert (
-        f"- On columbia-drawn: KD lowers the error of resnet18 {amount} against the same training without it (resnet18)."
-        in said
-    )
+    first = f"- On columbia-drawn: KD lowers the error of resnet18 {amount} against "
+    assert f"{first}the same training without it (resnet18)." in said
 
 
 def test_the_best_and_what_does_not_differ_from_it_are_bold(run_of):
