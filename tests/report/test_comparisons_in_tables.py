@@ -112,10 +112,11 @@ def test_several_seeds(run_of):
     assert BOLD in page
     assert SINGLE not in page
     said = page.partition("## What the numbers say")[2].partition("## Benchmark")[0]
-    kd = pairs["kd"]
+    kd = pairs["kd", "base"]
     p = row(compared, method="kd").p_holm
     amount = f"by {-kd.difference:.2f} degrees [{-kd.high:.2f}, {-kd.low:.2f}] (p = {p:.3f})"
-    assert f"- On columbia-drawn: KD lowers the error of resnet18 {amount} against resnet18." in said
+    first = f"- On columbia-drawn: KD lowers the error of resnet18 {amount} against "
+    assert f"{first}the same training without it (resnet18)." in said
 
 
 def test_the_best_and_what_does_not_differ_from_it_are_bold(run_of):
@@ -142,7 +143,7 @@ def test_one_seed_says_a_difference_and_why_no_more(run_of):
     assert re.fullmatch(r"-\d\.\d\d ¹", cells[4])
     assert cells[5:] == ["not tested", "6", "1 pair"]
     assert f"- ¹ {inference.ONE_SEED}" in page
-    assert f"{NOTHING_TESTED}\n\n- 2 comparisons: {inference.ONE_SEED}." in page.partition("## Benchmark")[0]
+    assert f"{NOTHING_TESTED}\n\n- 3 comparisons: {inference.ONE_SEED}." in page.partition("## Benchmark")[0]
     assert "p (Holm)" not in page
     assert SINGLE in page
     benchmark = page.partition("## Benchmark")[2].partition("##")[0]
@@ -312,7 +313,8 @@ def test_a_fold_that_lacks_a_subject_is_a_marked_cell(cross):
     assert row(cross.table("cross_dataset"), train="columbia-drawn", method="kd").reason == reason
     compared = row(cross.table("comparisons"), train="columbia-drawn", test="mpiifacegaze-drawn", method="kd")
     assert (compared.reason, compared.finding) == (reason, "not tested")
-    assert f"- 1 comparison: {reason}." in cross.page.read_text().partition("## Benchmark")[0]
+    # kd against base, and kd_prune against kd.
+    assert f"- 2 comparisons: {reason}." in cross.page.read_text().partition("## Benchmark")[0]
 
 
 def test_a_subject_that_met_fewer_folds_than_others_is_a_marked_cell(cross):
