@@ -73,13 +73,14 @@ class Results:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """The epochs of every run: train, model, method, fold, seed, epoch (from 1), validation_error (its own unit).
+        """The epochs of every run that has some: train, model, method, fold, seed, epoch (from 1), validation_error.
 
         Raises UserError for a file that is missing or damaged.
         """
         parts = [_history(self.file("train", "history", **run)).assign(**_named(run)) for run in self.runs()]
+        trained = [part for part in parts if len(part)]
         columns = [*NAMES[:-1], "epoch", "validation_error"]
-        return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+        return pd.concat(trained, ignore_index=True)[columns] if trained else pd.DataFrame(columns=columns)
 
     def runs(self) -> Iterator[dict[str, Any]]:
         """Every training, by the wildcards of its files."""

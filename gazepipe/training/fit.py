@@ -106,7 +106,7 @@ def fit(
 
     if not run.history:
         found = subject_errors(model, validation, device, run.precision, group=group)
-        return Fitted([], 0, mean_of(found), found, run.precision, run.seconds, run.resumes)
+        return Fitted([], 0, mean_of(found), found, run.precision, run.seconds, run.resumes, run.told)
     model.load_state_dict(run.best)
     model.eval()
     best = min(run.history, key=lambda row: row["validation_error"])

@@ -12,7 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 from gazepipe.common.markdown import count, picture
 from gazepipe.common.plotting import INK, PALE
 from gazepipe.evaluation.inference import mean_interval
-from gazepipe.evaluation.results import Results
+from gazepipe.evaluation.results import Results, is_control
 from gazepipe.report.figures.panels import (
     SMALL,
     Network,
@@ -69,7 +69,7 @@ def _points(results: Results, costs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for names, errors in results.errors.groupby(["train", "test", "model", "method"], sort=False):
         network: Network = names[2:]
-        if network not in costs.index:
+        if is_control(results.settings, *network) or network not in costs.index:
             continue
         found = mean_interval(errors)
         rows.append((*names, found.mean, found.low, found.high, *costs.loc[network]))

@@ -10,7 +10,7 @@ from matplotlib.patheffects import withStroke
 from gazepipe.common.markdown import label, picture
 from gazepipe.common.plotting import INK
 from gazepipe.evaluation.metrics import sample_errors
-from gazepipe.evaluation.results import Results, Store
+from gazepipe.evaluation.results import Results, Store, is_control
 from gazepipe.geometry import angles_to_vector
 from gazepipe.report.figures.panels import SMALL, TINY, WIDTH, Network, grid, legend, note
 
@@ -49,6 +49,10 @@ def draw(results: Results, frame: None) -> dict[str, Figure]:
 def best_network(results: Results, dataset: str) -> Network | None:
     """The network of the lowest validation error on a data set, mean over folds and seeds; None without any."""
     history = results.history[results.history["train"] == dataset]
+    learnt = [
+        not is_control(results.settings, *names) for names in zip(history["model"], history["method"], strict=True)
+    ]
+    history = history[learnt]
     if history.empty:
         return None
     runs = history.groupby(["model", "method", "fold", "seed"], sort=False)["validation_error"].min()

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from gazepipe.common.markdown import MISSING, label, picture
 from gazepipe.common.plotting import INK
 from gazepipe.evaluation.inference import mean_interval
-from gazepipe.evaluation.results import Results
+from gazepipe.evaluation.results import Results, is_control
 from gazepipe.report.figures.panels import SMALL, TINY, WIDTH, grid, titles
 
 COLUMNS = 3
@@ -34,7 +34,7 @@ def draw(results: Results, frame: pd.DataFrame) -> dict[str, Figure]:
     means = {
         network: _means(errors, names)
         for network, errors in results.errors.groupby(["model", "method"], sort=False)
-        if network[0] in results.settings.models
+        if not is_control(results.settings, *network)
     }
     columns = max(1, min(COLUMNS, 9 // max(2, len(names))))
     side = max(0.95, 0.5 * len(names))
