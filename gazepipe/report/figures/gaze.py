@@ -49,10 +49,8 @@ def draw(results: Results, frame: None) -> dict[str, Figure]:
 def best_network(results: Results, dataset: str) -> Network | None:
     """The network of the lowest validation error on a data set, mean over folds and seeds; None without any."""
     history = results.history[results.history["train"] == dataset]
-    learnt = [
-        not is_control(results.settings, *names) for names in zip(history["model"], history["method"], strict=True)
-    ]
-    history = history[learnt]
+    networks = zip(history["model"], history["method"], strict=True)
+    history = history[[not is_control(results.settings, *network) for network in networks]]
     if history.empty:
         return None
     runs = history.groupby(["model", "method", "fold", "seed"], sort=False)["validation_error"].min()
