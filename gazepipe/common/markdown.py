@@ -69,6 +69,11 @@ def table(frame: pd.DataFrame) -> str:
     return tabulate(cells, headers="keys", tablefmt="github", showindex=False, disable_numparse=True, colalign=align)
 
 
+def picture(link: str, alternative: str, caption: str) -> list[str]:
+    """A figure with its caption: two paragraphs."""
+    return [f"![{alternative}]({link})", f"*Figure.* {caption}"]
+
+
 def is_text(column: str) -> bool:
     """Whether a column of this heading holds text, which stands to the left; numbers stand to the right."""
     return column in TEXT_COLUMNS

@@ -37,6 +37,9 @@ LINES = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.6, 1.2, 1.6)), (0, (3, 1
 """Line styles. Their number and that of the colours and that of the markers have no common divisor, so that no two of
 the first hundreds look alike."""
 
+FILLS = ("full", "none", "left", "bottom", "right", "top")
+"""How markers are filled."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -45,6 +48,7 @@ class Look:
     colour: str
     marker: str
     line: str | tuple
+    fill: str = "full"
 
     @property
     def of_line(self) -> dict[str, Any]:
@@ -54,11 +58,13 @@ class Look:
     @property
     def of_points(self) -> dict[str, Any]:
         """The options of points without a line."""
-        return {"color": self.colour, "marker": self.marker, "linestyle": "none"}
+        return {"linestyle": "none", **self.of_marker}
 
-
-UNTRAINED = Look(FAINT, "x", (0, (1, 3)))
-"""What is not trained: the mean of the training targets."""
+    @property
+    def of_marker(self) -> dict[str, Any]:
+        """The options of markers, with or without a line."""
+        half = {"fillstyle": self.fill, "markerfacecoloralt": "white"}
+        return {"color": self.colour, "marker": self.marker, **half}
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
@@ -70,15 +76,13 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 
 
 def network_looks(models: Iterable[str], methods: Iterable[str]) -> dict[tuple[str, str], Look]:
-    """A look for each network, (model, method): the method gives colour and line, the model the marker.
-
-    With a single model the method gives the marker, too. Hand the models and methods of the whole run, in the order of
-    the configuration, so that a network looks the same in all figures.
+    """A look for each network, (model, method): the method gives colour, marker and line, the model how the marker is
+    filled. Hand those of the whole run, in the order of the configuration: a network looks the same in all figures.
     """
-    of_model, of_method = looks(models), looks(methods)
+    of_method = looks(methods)
     return {
-        (model, method): look if len(of_model) == 1 else replace(look, marker=of_model[model].marker)
-        for model in of_model
+        (model, method): replace(look, fill=FILLS[number % len(FILLS)])
+        for number, model in enumerate(models)
         for method, look in of_method.items()
     }
 
@@ -91,7 +95,9 @@ def save(figure: Figure, out: Path) -> None:
     with atomic(out) as partial:
         if out.suffix == ".svg":
             with matplotlib.rc_context({"svg.hashsalt": "gazepipe", "svg.fonttype": "path"}):
+                dpi = figure.dpi
                 FigureCanvasSVG(figure).print_svg(partial, metadata={"Date": None, "Creator": None})
+                figure.dpi = dpi  # which matplotlib leaves at 72
         else:
             FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})
 

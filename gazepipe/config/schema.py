@@ -122,6 +122,11 @@ class Method(Kinds):
             raise ValueError("'shape' starts from nothing, 'parent' from weights: name one of them")
         return self
 
+    @property
+    def starts_again(self) -> bool:
+        """Whether filters start again."""
+        return self.rebirth is not None and self.rebirth.share > 0
+
 
 class Benchmark(Settings):
     """What goes into the tables."""

@@ -228,6 +228,7 @@ def _files(plan: Plan) -> dict[str, dict[str, str]]:
     return {
         stage: {name: pattern.removeprefix(top) for name, pattern in plan.patterns(stage).items()}
         for stage in (
+            "prepare",
             "train",
             "predict",
             "predict_control",
@@ -273,6 +274,7 @@ def _method(config: Config, name: str) -> MethodSummary:
         control=node.control,
         placebo=node.placebo is not None,
         structural=node.structural is not None,
+        rebirth=node.starts_again,
         profiled=runs.shape_maker(config, name),
     )
 

@@ -38,7 +38,10 @@ BUNDLE = {
     "openvino_int8": "model.int8.xml",
     "openvino_int8_weights": "model.int8.bin",
 }
-TABLES_READ = ("predictions", "robustness", "profiles", "explanations", "agreements", "deployed", "weights", "sheets")
+TABLES_READ = (
+    *("predictions", "robustness", "profiles", "explanations", "agreements", "deployed", "weights", "sheets"),
+    *("histories", "filters", "stores"),
+)
 """What the tables are made from: too many files to name, so the function finds them by the patterns in its settings."""
 
 

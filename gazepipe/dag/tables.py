@@ -26,6 +26,9 @@ def inputs(plan: Plan) -> Files:
         "agreements": agreements(plan),
         "deployed": _deployed(plan),
         "weights": _measured(plan),
+        "histories": _histories(plan),
+        "filters": _filters(plan),
+        "stores": [made("prepare", "store", dataset=dataset) for dataset in plan.config.benchmark.datasets],
         "sheets": [made("sheet", "sheet", dataset=dataset) for dataset in plan.config.benchmark.datasets],
     }
 
@@ -94,8 +97,8 @@ def modules(plan: Plan) -> tuple[str, ...]:
 
 
 def topics(plan: Plan) -> set[str]:
-    """What a run's tables are about: the tasks of its data sets, `structural` pruning, exported networks (`deploy`),
-    corrupted images (`robustness`)."""
+    """What a run's tables are about: the tasks of its data sets, `structural` pruning, `rebirth` of filters, exported
+    networks (`deploy`), corrupted images (`robustness`)."""
     config = plan.config
     tasks = {config.datasets[name].task for name in config.benchmark.datasets}
     pruned = any(
@@ -105,6 +108,7 @@ def topics(plan: Plan) -> set[str]:
     )
     further = {
         "structural": pruned,
+        "rebirth": _reborn(plan),
         "deploy": runs.deployed_datasets(config),
         "robustness": runs.corrupted_datasets(config),
     }
@@ -122,6 +126,46 @@ def _figures(plan: Plan) -> list[str]:
 
 def _explained(plan: Plan) -> list[dict[str, str]]:
     return runs.explained(plan.config)
+
+
+def _histories(plan: Plan) -> list[File]:
+    """The epochs of every selected run."""
+    return [
+        made("train", "history", **run)
+        for dataset in plan.config.benchmark.datasets
+        for model, method in select.networks_for(plan.config, dataset)
+        for run in runs.of_network(plan.config, dataset, model, method)
+    ]
+
+
+def _reborn(plan: Plan) -> list[tuple[str, str, str]]:
+    """The data set, model and method of the selected networks of angles in which filters start again."""
+    config = plan.config
+    return [
+        (dataset, model, method)
+        for dataset in config.benchmark.datasets
+        if config.datasets[dataset].task == "angles"
+        for model, method in select.networks_for(config, dataset)
+        if config.methods[method].starts_again
+    ]
+
+
+def _filters(plan: Plan) -> list[File]:
+    """What the figure of filters is drawn from: of the first run of each network with re-birth its facts and weights,
+    and the weights of what it started from and of what it is compared with.
+    """
+    files = []
+    for dataset, model, method in _reborn(plan):
+        files.append(made("train", "facts", **runs.first(plan.config, dataset, model, method)))
+        for each in (method, *_before(plan, dataset, model, method)):
+            files.append(made("train", "weights", **runs.first(plan.config, dataset, model, each)))
+    return files
+
+
+def _before(plan: Plan, dataset: str, model: str, method: str) -> list[str]:
+    """The methods that re-birth is compared with in the figure of filters: what it started from, and its control."""
+    node, selected = plan.config.methods[method], select.networks_for(plan.config, dataset)
+    return [node.parent, *([node.control] if (model, node.control) in selected else [])]
 
 
 def _deployed(plan: Plan) -> list[File]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gazepipe.common.markdown import MISSING, Block, Notes, interval_text, label
+from gazepipe.common.markdown import MISSING, Block, Notes, interval_text, label, picture
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.settings import Statistics
 
@@ -252,6 +252,23 @@ def legend(frame: pd.DataFrame, unit: str, statistics: Statistics) -> str:
         " be found with 80 % power. d_z: the difference over its standard deviation over subjects. Seeds: *pairs* share"
         " a parent, teacher or shape by seed; otherwise the chance of both trainings adds up."
     )
+
+
+def pictures(results: Any, forest: str) -> list[str]:
+    """The figures of a table of comparisons on the page; `results` says where they lie and what the data sets are."""
+    text = (
+        "All comparisons: difference and 95 % interval over subjects and trainings, left of zero the network is better."
+        " Shaded: the margin of equivalence. Filled: different, half filled: equivalent, both at 5 % after Holm; open:"
+        " neither is shown."
+    )
+    found = picture(results.figure(forest), "Differences of all comparisons", text)
+    for dataset in results.settings.datasets:
+        text = (
+            f"Each subject of {dataset}, mean over trainings: left with the network compared with, right with the"
+            " method. Solid lines fall (better), dashed ones rise; diamonds are means with their 95 % intervals."
+        )
+        found += picture(results.figure(f"paired-{dataset}"), f"Errors per subject on {dataset}", text)
+    return found
 
 
 def difference_text(row: Mapping[str, Any], unit: str) -> str:

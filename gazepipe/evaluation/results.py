@@ -5,10 +5,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gazepipe.common.files import read_json
 from gazepipe.common.markdown import row_name
+from gazepipe.datasets.store import Store, open_store
+from gazepipe.errors import UserError
 from gazepipe.evaluation.metrics import per_subject_errors, read_predictions, sample_errors
 from gazepipe.evaluation.settings import CONTROLS, NO_METHOD
 
@@ -68,6 +71,37 @@ class Results:
         own = [names for names in self.predictions() if names["train"] == names["test"]]
         return self._read(lambda rows: pd.DataFrame({"subject": rows.subject, "error": sample_errors(rows)}), own)
 
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """The epochs of every run that has some: train, model, method, fold, seed, epoch (from 1), validation_error.
+
+        Raises UserError for a file that is missing or damaged.
+        """
+        parts = [_history(self.file("train", "history", **run)).assign(**_named(run)) for run in self.runs()]
+        trained = [part for part in parts if len(part)]
+        columns = [*NAMES[:-1], "epoch", "validation_error"]
+        return pd.concat(trained, ignore_index=True)[columns] if trained else pd.DataFrame(columns=columns)
+
+    def runs(self) -> Iterator[dict[str, Any]]:
+        """Every training, by the wildcards of its files."""
+        settings = self.settings
+        for dataset, summary in settings.datasets.items():
+            for network in settings.networks:
+                for fold in summary.folds:
+                    for seed in settings.seeds:
+                        names = {"dataset": dataset, "model": network.model, "method": network.method}
+                        yield {**names, "fold": fold, "seed": seed}
+
+    def own_predictions(self, dataset: str, model: str, method: str, seed: int) -> pd.DataFrame:
+        """The predictions of a network's folds, one seed, of the test subjects of the data set it was trained on."""
+        names = {"train": dataset, "model": model, "method": method, "seed": seed, "test": dataset}
+        folds = self.settings.datasets[dataset].folds
+        return pd.concat([read_predictions(self._prediction({**names, "fold": fold})) for fold in folds])
+
+    def store(self, dataset: str) -> Store:
+        """The images and targets of a data set."""
+        return open_store(self.file("prepare", "store", dataset=dataset))
+
     def predictions(self) -> Iterator[dict[str, Any]]:
         """The NAMES of every file of predictions; those without a network come first."""
         settings = self.settings
@@ -92,3 +126,19 @@ class Results:
     def _prediction(self, names: dict[str, Any]) -> Path:
         stage = "predict_control" if names["model"] in CONTROLS else "predict"
         return self.file(stage, "predictions", dataset=names["train"], **names)
+
+
+def _named(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's wildcards by NAMES."""
+    return {"train" if name == "dataset" else name: value for name, value in run.items()}
+
+
+def _history(path: Path) -> pd.DataFrame:
+    """epoch and validation_error of a history.csv."""
+    try:
+        history = pd.read_csv(path)[["epoch", "validation_error"]].astype({"validation_error": float})
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}); delete it, run again") from None
+    if not np.isfinite(history.to_numpy(np.float64)).all() or history["epoch"].duplicated().any():
+        raise UserError(f"{path}: every epoch has one row with a finite validation error; delete it, run again")
+    return history

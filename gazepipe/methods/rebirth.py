@@ -12,7 +12,7 @@ from torch import nn
 from gazepipe.errors import UserError
 from gazepipe.methods.settings import Rebirth
 from gazepipe.training.losses import Objective, dense_3x3, pearson
-from gazepipe.training.method import Kind, Network
+from gazepipe.training.method import Kind, Network, Told
 from gazepipe.training.settings import Training
 
 NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
@@ -30,6 +30,8 @@ CHANNELWISE = (
     nn.Identity,
 )
 """Modules that keep channel i of their input in channel i of their output."""
+PAIRS_ABOVE = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""|cosine| of two filters above which pairs are counted."""
 
 
 class FilterRebirth(Kind):
@@ -52,10 +54,37 @@ class FilterRebirth(Kind):
 
         return regularised
 
-    def before_cycle(self, cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def before_cycle(self, cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> Told | None:
+        """Filters start again; tells of each of the `layers`, from the first to the last, how many did, and how alike
+        its filters are before and after (`likeness`).
+        """
         if self.settings.share == 0:
-            return
-        reborn(model, self.settings.share, self.settings.max_filters, self.draws, optimizer)
+            return None
+        largest = self.settings.max_filters
+        before = likeness(model, largest)
+        chosen = reborn(model, self.settings.share, largest, self.draws, optimizer)
+        after = likeness(model, largest)
+        layers = [
+            {"name": name, "reborn": len(chosen.get(name, ())), "before": before[name], "after": after[name]}
+            for name in before
+        ]
+        return {"layers": layers}
+
+
+@torch.no_grad()
+def likeness(model: nn.Module, max_filters: int) -> dict[str, dict[str, float]]:
+    """How alike the filters of each 3x3 layer of 2 to `max_filters` filters are: over the pairs of a layer the mean
+    |cosine|, and the shares of pairs above each of PAIRS_ABOVE.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    found = {}
+    for layer in dense_3x3(model):
+        if 2 <= layer.out_channels <= max_filters:
+            unit = F.normalize(layer.weight.flatten(1).double().cpu(), dim=1)
+            pairs = (unit @ unit.T).abs()[*torch.triu_indices(len(unit), len(unit), offset=1)]
+            above = {f"{limit:g}": round((pairs > limit).double().mean().item(), 6) for limit in PAIRS_ABOVE}
+            found[names[layer]] = {"mean": round(pairs.mean().item(), 6), **above}
+    return found
 
 
 @torch.no_grad()

@@ -104,6 +104,7 @@ def train(
         "epochs": len(epochs),
         "validation_error": fitted.validation_error,
         "validation_errors": fitted.validation_errors,
+        "cycles": fitted.told,
         "precision": fitted.precision,
         "wall_seconds": round(time.monotonic() - started, 3),
         "training_seconds": round(fitted.seconds, 3),

@@ -8,7 +8,7 @@ import pandas as pd
 
 from gazepipe.common.files import read_json
 from gazepipe.common.markdown import Block, Notes, count, label
-from gazepipe.evaluation.comparisons import PERCENT, compare, comparison_table, legend, without_control
+from gazepipe.evaluation.comparisons import PERCENT, compare, comparison_table, legend, pictures, without_control
 from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
 from gazepipe.evaluation.results import Results
 from gazepipe.evaluation.sentences import named, sentences
@@ -84,6 +84,7 @@ def near_eye_comparisons_section(results: Results, frame: pd.DataFrame) -> list[
         legend(frame, PERCENT, results.settings.statistics),
         *comparison_table(frame, PERCENT),
         *without_control(results.settings),
+        *pictures(results, "forest-near-eye"),
     ]
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from gazepipe.common.markdown import Block, Notes
-from gazepipe.evaluation.comparisons import baseline_pairs, compare, comparison_table, legend, without_control
+from gazepipe.evaluation.comparisons import baseline_pairs, compare, comparison_table, legend, pictures, without_control
 from gazepipe.evaluation.means import INTERVAL, best, introduction, mean_columns, mean_text
 from gazepipe.evaluation.results import Results
 from gazepipe.evaluation.sentences import named, sentences
 from gazepipe.evaluation.settings import CONTROLS
 from gazepipe.evaluation.subjects import subject_errors, subject_tables
 from gazepipe.report import published
+from gazepipe.report.figures import matrix
 from gazepipe.report.settings import DatasetSummary
 
 ROW = ["model", "method"]
@@ -67,6 +68,7 @@ def cross_dataset_section(results: Results, frame: pd.DataFrame) -> list[Block]:
         f" all folds are averaged within a subject first, ± standard deviation over folds, {INTERVAL}."
         f" {IN_ITALICS}",
         *_wide(results, frame, columns),
+        *matrix.pictures(results),
         published.NOTE,
         published.CROSS_DATASET,
     ]
@@ -89,6 +91,7 @@ def comparisons_section(results: Results, frame: pd.DataFrame) -> list[Block]:
         legend(frame, "deg", results.settings.statistics),
         *comparison_table(frame, "deg"),
         *without_control(results.settings),
+        *pictures(results, "forest"),
     ]
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 from gazepipe.common.markdown import Block, count, label
 from gazepipe.evaluation.results import Results
 from gazepipe.report import published
+from gazepipe.report.figures import cost
 
 COLUMNS = ["model", "method", "params", "macs", "runtime", "batch", "images_per_second", "latency_ms"]
 
@@ -42,6 +43,7 @@ def efficiency_run_size_section(results: Results, frame: pd.DataFrame) -> list[B
     return [
         f"The same at this run's own size, 1×{patch.height}×{patch.width} ({widths}):",
         _speed(results, frame),
+        *cost.pictures(results),
         published.NOTE,
         published.INFERENCE_SPEED,
     ]

@@ -9,7 +9,14 @@ from gazepipe.common.settings import Settings
 from gazepipe.datasets.settings import Patch
 from gazepipe.evaluation.settings import Statistics
 
-TOPICS = {"angles": "angles", "structural": "angles", "point": "point", "deploy": None, "robustness": None}
+TOPICS = {
+    "angles": "angles",
+    "structural": "angles",
+    "rebirth": "angles",
+    "point": "point",
+    "deploy": None,
+    "robustness": None,
+}
 """What tables are about, and the task of the networks that they are made from; None: of every task."""
 
 
@@ -73,17 +80,43 @@ def _table(
     return Table(name, topic, frame=function, section=section, sentences=sentences, draw=draw, figures=figures)
 
 
+def _pictures(name: str, topic: str, module: str, figures: tuple[str, ...]) -> Table:
+    """Figures without a table: the functions are section and draw of a module."""
+    return Table(name, topic, section=f"{module}:section", draw=f"{module}:draw", figures=figures)
+
+
+FIGURES = "gazepipe.report.figures"
+
 TABLES = (
     _table("benchmark", "angles", "gazepipe.report.angles"),
-    _table("cross_dataset", "angles", "gazepipe.report.angles"),
+    _table("cross_dataset", "angles", "gazepipe.report.angles", f"{FIGURES}.matrix:draw", ("cross-dataset",)),
     _table("efficiency", "angles", "gazepipe.report.efficiency"),
-    _table("efficiency_run_size", "angles", "gazepipe.report.efficiency"),
-    _table("comparisons", "angles", "gazepipe.report.angles", compares=True),
+    _table("efficiency_run_size", "angles", "gazepipe.report.efficiency", f"{FIGURES}.cost:draw", ("pareto",)),
+    _table(
+        "comparisons",
+        "angles",
+        "gazepipe.report.angles",
+        f"{FIGURES}.compared:draw",
+        ("forest", "paired-{dataset}"),
+        compares=True,
+    ),
     _table("subjects", "angles", "gazepipe.report.angles"),
+    _pictures("learning", "angles", f"{FIGURES}.learning", ("learning-{dataset}",)),
+    _pictures("filters", "rebirth", f"{FIGURES}.filters", ("filters",)),
+    _pictures("gaze", "angles", f"{FIGURES}.gaze", ("gaze-{dataset}",)),
     _table("compression", "structural", "gazepipe.report.compression", compares=True),
     _table("near_eye", "point", "gazepipe.near_eye.tables"),
-    _table("near_eye_comparisons", "point", "gazepipe.near_eye.tables", compares=True),
+    _table(
+        "near_eye_comparisons",
+        "point",
+        "gazepipe.near_eye.tables",
+        f"{FIGURES}.compared:draw_near_eye",
+        ("forest-near-eye", "paired-{dataset}"),
+        compares=True,
+    ),
     _table("near_eye_subjects", "point", "gazepipe.near_eye.tables"),
+    _pictures("near_eye_learning", "point", f"{FIGURES}.learning", ("learning-{dataset}",)),
+    _pictures("near_eye_gaze", "point", f"{FIGURES}.gaze", ("gaze-{dataset}",)),
     Table("explanations", "point", section="gazepipe.near_eye.tables:explanations_section"),
     _table("deployed", "deploy", "gazepipe.report.deployed", "gazepipe.report.pareto:draw", ("pareto/{dataset}",)),
     _table("deployed_comparisons", "deploy", "gazepipe.report.deployed", compares=True),
@@ -164,6 +197,8 @@ class MethodSummary(Settings):
     """Whether it is there to be beaten: its network cannot have learnt."""
     structural: bool
     """Whether it prunes."""
+    rebirth: bool
+    """Whether filters start again in it."""
     profiled: str
     """The method that made the network's shape, by whose profile it is counted and timed."""
 

@@ -34,7 +34,8 @@ class Fitted:
     """The result of a training; `history` has one row of HISTORY_COLUMNS per epoch, epochs counted from 1; no row
     and `best_epoch` 0 where a regime has no cycle.
 
-    Errors are those of the best epoch, in degrees or pixels; `seconds` and `resumes` count earlier processes, too.
+    Errors are those of the best epoch, in degrees or pixels; `seconds` and `resumes` count earlier processes, too;
+    `told` is what the regime's hook told before each cycle.
     """
 
     history: list[dict]
@@ -44,6 +45,7 @@ class Fitted:
     precision: str
     seconds: float
     resumes: int
+    told: list[dict]
 
 
 def fit(
@@ -104,7 +106,7 @@ def fit(
 
     if not run.history:
         found = subject_errors(model, validation, device, run.precision, group=group)
-        return Fitted([], 0, mean_of(found), found, run.precision, run.seconds, run.resumes)
+        return Fitted([], 0, mean_of(found), found, run.precision, run.seconds, run.resumes, run.told)
     model.load_state_dict(run.best)
     model.eval()
     best = min(run.history, key=lambda row: row["validation_error"])
@@ -116,6 +118,7 @@ def fit(
         run.precision,
         run.seconds,
         run.resumes,
+        run.told,
     )
 
 
@@ -144,7 +147,7 @@ def _identity(run: Run, seed: int, samples: int) -> str:
 
 def _begin_cycle(run: Run) -> None:
     if run.regime.before_cycle is not None:
-        run.regime.before_cycle(run.cycle, run.model, run.optimizer)
+        run.told.append(run.regime.before_cycle(run.cycle, run.model, run.optimizer) or {})
         run.group.alike(run.model)
     ema = run.regime.training.ema
     run.average = Average(run.model, ema) if ema > 0 else None

@@ -24,8 +24,10 @@ Network = tuple[nn.Module, Spec]
 Recover = Callable[[str, Callable[[], Network], int], Network]
 """(name, function that makes a smaller network, epochs): that network, trained for so many epochs. It may come from the
 state that a killed run kept under the name; then the function is not called."""
-CycleHook = Callable[[int, nn.Module, torch.optim.Optimizer], None]
-"""Called with (cycle, model, optimizer) before each cycle's first step."""
+Told = dict[str, Any]
+"""What a hook tells of what it did, as JSON has it; empty: nothing."""
+CycleHook = Callable[[int, nn.Module, torch.optim.Optimizer], Told]
+"""Called with (cycle, model, optimizer) before each cycle's first step; what it tells is among the facts of the run."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,9 @@ class Kind:
         """The objective, from that of the kinds before; the network is on the device, as before the first step."""
         return base
 
-    def before_cycle(self, cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Change weights and optimizer, in place, before a cycle's first step; cycles count from 0."""
+    def before_cycle(self, cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> Told | None:
+        """Change weights and optimizer, in place, before a cycle's first step; cycles count from 0. What it returns is
+        among the facts of the run, under the name of the kind."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,9 @@ def regime(kinds: Mapping[str, Kind], network: Network, context: Context, augmen
         training, cycles = kind.schedule(training, cycles)
     plain = supervised(loss_of(training.loss, context.samples.units))
 
-    def before_cycle(cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        for kind in kinds.values():
-            kind.before_cycle(cycle, model, optimizer)
+    def before_cycle(cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> Told:
+        told = {name: kind.before_cycle(cycle, model, optimizer) for name, kind in kinds.items()}
+        return {name: what for name, what in told.items() if what}
 
     return Regime(
         objective=reduce(lambda base, kind: kind.objective(base, network), kinds.values(), plain),

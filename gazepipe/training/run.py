@@ -38,8 +38,8 @@ class Run:
 
     `generators` are all that it draws from, besides torch's own and the order of samples, which follows from the
     epoch. `history` holds the epochs that are complete; `best` the weights of the best of them, and `best_errors` its
-    validation error by subject. `earlier_seconds` is the time that earlier processes spent, `resumes` their number. In
-    a `group` of processes generators and losses are each one's own.
+    validation error by subject; `told` what the hook told before each cycle. `earlier_seconds` is the time that earlier
+    processes spent, `resumes` their number. In a `group` of processes generators and losses are each one's own.
     """
 
     model: nn.Module
@@ -53,6 +53,7 @@ class Run:
     average: Average | None = None
     losses: list[torch.Tensor] = field(default_factory=list)
     history: list[dict] = field(default_factory=list)
+    told: list[dict] = field(default_factory=list)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     best_errors: dict[str, float] = field(default_factory=dict)
     cycle: int = 0
@@ -82,7 +83,7 @@ class Run:
         return self.model if self.average is None else self.average.module
 
 
-COUNTERS = ("history", "best_errors", "cycle", "epoch", "resumes")
+COUNTERS = ("history", "told", "best_errors", "cycle", "epoch", "resumes")
 
 
 def snapshot(run: Run) -> Snapshot:

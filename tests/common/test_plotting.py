@@ -51,9 +51,8 @@ def test_a_networks_look_is_that_of_its_method_and_model():
     found = plotting.network_looks(["a", "b"], ["base", "kd"])
     assert found["a", "kd"].colour == found["b", "kd"].colour != found["a", "base"].colour
     assert found["a", "kd"].line == found["b", "kd"].line != found["a", "base"].line
-    assert found["a", "kd"].marker == found["a", "base"].marker != found["b", "base"].marker
-    alone = plotting.network_looks(["a"], ["base", "kd"])
-    assert alone["a", "kd"].marker != alone["a", "base"].marker
+    assert found["a", "kd"].marker == found["b", "kd"].marker != found["a", "base"].marker
+    assert found["a", "kd"].fill == found["a", "base"].fill != found["b", "kd"].fill
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])

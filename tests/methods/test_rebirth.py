@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from gazepipe.errors import UserError
 from gazepipe.methods.rebirth import (
@@ -286,3 +287,20 @@ def test_without_a_share_the_schedule_stays_and_nothing_is_reborn():
     images, target = torch.randn(4, 1, 32, 48), torch.zeros(4, 2)
     penalised, same = (each.objective(supervised(mse), (model, {})) for each in (control, kind(pearson=0.5)))
     torch.testing.assert_close(penalised(model, images, target), same(model, images, target))
+
+
+def test_it_tells_how_alike_filters_are_before_and_after():
+    model, rebirth = network(), kind(generations=2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    layers = [name for name, module in model.named_modules() if module in dense_3x3(model)]
+    before = redundancy(model.get_submodule(layers[1]).weight.flatten(1)).mean()
+    told = rebirth.before_cycle(0, model, optimizer)["layers"]
+    assert [layer["name"] for layer in told] == layers
+    assert told[1]["before"]["mean"] == pytest.approx(before.item(), abs=1e-6)
+    weight = model.get_submodule(layers[1]).weight.flatten(1)
+    assert told[1]["after"]["mean"] == pytest.approx(redundancy(weight).mean().item(), abs=1e-6)
+    assert told[1]["reborn"] == max(1, round(0.1 * len(weight)))
+    assert all(layer["after"]["mean"] < layer["before"]["mean"] for layer in told)
+    cosines = F.normalize(weight.double(), dim=1) @ F.normalize(weight.double(), dim=1).T
+    pairs = cosines.abs()[torch.triu(torch.ones_like(cosines), 1) > 0]
+    assert told[1]["after"]["0.2"] == pytest.approx((pairs > 0.2).double().mean().item(), abs=1e-6)

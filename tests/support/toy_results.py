@@ -3,13 +3,21 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from safetensors.numpy import save_file
 
 from gazepipe.common.files import write_json
 from gazepipe.config import load as config
 from gazepipe.dag.plan import Plan
 from gazepipe.dag.stage import File, Job
+from gazepipe.datasets.store import write_store
+from gazepipe.report.figures.filters import of_filters
 from gazepipe.report.tables import tables
+
+LAYERS = ("stem.0", "body.0")
+SAMPLES = 6
+"""Of each subject in a store."""
 
 
 class Run:
@@ -30,7 +38,21 @@ class Run:
         read = self.plan.inputs(Job.of("tables"))
         return [(file, dict(file.job.wildcards), self.file(file)) for name in names for file in read[name]]
 
+    def fill(self) -> None:
+        """Write what only figures are made from, where a test has not."""
+        writers: dict[str, Callable[[Run, dict, Path], None]] = {
+            "history": write_history,
+            "facts": write_facts,
+            "weights": write_filters,
+            "store": write_images,
+        }
+        for file, names, path in self.inputs("histories", "filters", "stores"):
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                writers[file.output](self, names, path)
+
     def write(self) -> None:
+        self.fill()
         tables(self.plan.settings(Job.of("tables")), self.folder)
 
     def table(self, name: str) -> pd.DataFrame:
@@ -88,3 +110,48 @@ def write_near_eye(run: Run, errors: Callable[[str, int], dict[str, list[float]]
     for _, _, path in run.inputs("agreements"):
         path.parent.mkdir(parents=True)
         path.write_text("importance,a,b,spectrum\ntaylor,x,y,0.75\n")
+
+
+def write_history(run: Run, names: dict, path: Path) -> None:
+    """Six epochs whose validation error is 12 / epoch + seed."""
+    epochs = np.arange(1, 7)
+    errors = 12 / epochs + int(names["seed"])
+    pd.DataFrame({"epoch": epochs, "lr": 0.1, "train_loss": 1.0, "validation_error": errors}).to_csv(path, index=False)
+
+
+def toy_filters(name: str) -> dict[str, np.ndarray]:
+    """Filters of LAYERS that are the same for the same name."""
+    draws = np.random.default_rng(sum(map(ord, name)))
+    return {layer: draws.normal(size=(8, 2, 3, 3)).astype(np.float32) for layer in LAYERS}
+
+
+def write_filters(run: Run, names: dict, path: Path) -> None:
+    save_file({f"{layer}.weight": value for layer, value in toy_filters(names["method"]).items()}, path)
+
+
+def write_facts(run: Run, names: dict, path: Path) -> None:
+    """Two generations of re-birth: the first finds the filters of "before", the last leaves those of "after"."""
+    alike = {
+        when: {layer: of_filters(rows.reshape(8, -1)) for layer, rows in toy_filters(when).items()}
+        for when in ("before", "after")
+    }
+    layers = [{"name": name, "reborn": 1, **{when: alike[when][name] for when in alike}} for name in LAYERS]
+    write_json(path, {"cycles": [{"rebirth": {"layers": layers}}] * 2})
+
+
+def write_images(run: Run, names: dict, path: Path) -> None:
+    """A store of grey images with random targets, SAMPLES of each of eight subjects."""
+    entry = run.plan.config.datasets[names["dataset"]]
+    point, draws = entry.task == "point", np.random.default_rng(0)
+    batches = [
+        {
+            "image": draws.integers(0, 255, (SAMPLES, 4 if point else 1, 12, 36), np.uint8),
+            "target": draws.uniform(0, 600, (SAMPLES, 2)) if point else draws.uniform(-0.3, 0.3, (SAMPLES, 2)),
+            "head_pose": np.zeros((SAMPLES, 2)),
+            "subject": f"s{subject}",
+            "frame": [str(number) for number in range(SAMPLES)],
+        }
+        for subject in range(8)
+    ]
+    attrs = {"units": "px", "task": "gaze point", "target_scale": [800.0, 800.0]} if point else {}
+    write_store(path, batches, {"dataset": names["dataset"], "patch": {}, "source": "toy", **attrs})

@@ -17,6 +17,7 @@ from toy_store import write_toy_split, write_toy_store
 from toy_training import KD, OFF, POINT_SPEC, REBIRTH, SPEC, STRUCTURAL, settings
 from toy_training import run as stage
 
+from gazepipe.common.files import read_json
 from gazepipe.methods.settings import TrainSettings
 from gazepipe.training.state import SIGNALS, State, Stopped
 
@@ -107,6 +108,9 @@ def test_killed_after_every_step_and_every_batch_of_validation(folder, tmp_path,
     steps, epochs = 2, len((out / "history.csv").read_text().splitlines()) - 1
     assert kills == epochs * (steps + 1)
     assert result(out) == result(tmp_path / "whole")
+    told, whole = (read_json(path / "run.json")["cycles"] for path in (out, tmp_path / "whole"))
+    assert told == whole
+    assert any(told) == ("rebirth" in name)
     assert list(state.parent.iterdir()) == []
 
 

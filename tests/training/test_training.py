@@ -348,12 +348,14 @@ def test_cycles_repeat_the_schedule_and_call_the_hook(store, split):
     called = []
     block = training(epochs=2, warmup_epochs=0, schedule="step", step_epochs=1)
 
-    def note(cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def note(cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
         called.append((cycle, len(optimizer.state)))
+        return {"cycle": cycle}
 
     fitted = fit(Linear(), some, validation, regime(supervised(mse), block, cycles=2, before_cycle=note), 0, CPU)
     np.testing.assert_allclose([row["lr"] for row in fitted.history], [2e-3, 2e-4, 2e-3, 2e-4])
     assert called == [(0, 0), (1, 2)]  # one optimizer goes through all cycles
+    assert fitted.told == [{"cycle": 0}, {"cycle": 1}]
     assert [row["epoch"] for row in fitted.history] == [1, 2, 3, 4]
 
 
