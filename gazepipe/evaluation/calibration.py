@@ -8,25 +8,32 @@ A correction adds offset + predicted @ slopes to the prediction. Its three fits,
 
 offset   the mean of r; no slopes.
 affine   least squares of r on (1, pitch, yaw); the offset where k < 3 or the k predictions lie on a line.
-shrunk   ridge regression of r on (1, pitch, yaw), separately for pitch and yaw: minimises
-         sum r_i^2 / noise + offset^2 / spread_0 + slopes_1^2 / spread_1 + slopes_2^2 / spread_2,
-         the posterior mean of a correction around none with normal priors (Hoerl and Kennard 1970; Lindley and Smith
-         1972). The variances are empirical Bayes estimates (Efron and Morris 1973) by the method of moments from the
-         other subjects, never from the one calibrated: of each the affine fit to all samples, b, and its squared
-         standard error, v; then spread = max(0, sum (b^2 - v)) / (m + 2) over m subjects, and noise is what their fits
-         leave, pooled. Dividing by m + 2 gives the least mean squared error of a normal variance around a known mean,
-         and does not overrate the spread of few subjects.
+shrunk   the affine correction shrunk towards none: the posterior mean with normal priors, a ridge regression of r on
+         (1, predicted - center), separately for pitch and yaw (Hoerl and Kennard 1970; Lindley and Smith 1972),
+         minimises sum r_i^2 / noise + offset^2 / spread_0 + slopes_1^2 / spread_1 + slopes_2^2 / spread_2.
+
+The variances are empirical Bayes estimates (Efron and Morris 1973) from the other subjects, never from the one that is
+calibrated. Each of them gives the affine fit to all samples around the mean of the predictions, b, and its squared
+standard error, v; then spread = max(0, sum (b^2 - v)) / (m + 2) over m subjects, for slopes at most STEEPEST, and noise
+is the variance that their fits leave. Dividing by m + 2 gives the least mean squared error for a normal variance around
+a known mean; with few subjects it does not overrate what differs between people. The center is what the mean of the
+person's predictions is likely to be: the mean of the k, shrunk in the same way towards the mean of the others. What it
+may miss, times the slopes, adds to spread_0.
 """
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tabulate import tabulate
 
+from gazepipe.common.markdown import MISSING, interval_text
 from gazepipe.errors import UserError
-from gazepipe.evaluation.metrics import PREDICTED, TRUE, natural_order, units_of
+from gazepipe.evaluation.inference import mean_interval
+from gazepipe.evaluation.metrics import PREDICTED, TRUE, natural_order, read_predictions, units_of
 
 SAMPLES = (1, 3, 5, 9, 16)
 """Numbers of samples that a person is calibrated with; one sample more at least must be left to test on."""
@@ -34,12 +41,17 @@ DRAWS = 50
 NONE = "none"
 FITS = ("offset", "affine", "shrunk")
 COLUMNS = ["subject", "fit", "k", "error", "reason"]
-NO_OTHERS = "one subject: the prior of the shrunk fit comes from others"
+FEWEST_OTHERS = 2
+"""Subjects that the prior of the shrunk fit needs beside the one calibrated."""
+NO_OTHERS = "fewer than three subjects with several samples: the prior of the shrunk fit comes from two others at least"
 
 ROUNDING = 1e-12
 """Least variance of the noise, rad^2: predictions are written with six decimals."""
 ON_A_LINE = 1e-9
 """Relative determinant of the scatter of predictions below which slopes are unknown."""
+STEEPEST = 1.0
+"""Largest variance of slopes. Networks that hardly learnt predict almost the same for all samples, and slopes fitted to
+that are large and mean nothing."""
 BLOCK = 1 << 15
 """Angles corrected at once: they stay in the processor's cache."""
 
@@ -57,9 +69,35 @@ class _Person:
 
 
 @dataclass(frozen=True)
-class _Prior:
-    """Variances by output (pitch, yaw): `noise` [2] of a residual, rad^2; `spread` [3, 2] of offset and slopes."""
+class _Summary:
+    """What all samples of a person say, for the priors of others.
 
+    The number of samples, `count`; the mean prediction, `middle` [2], and the variance around it, `within` [2]; the
+    affine fit around it, `fitted` [3, 2] (offset and slopes of either output), its squared standard errors, `errors`
+    [3, 2]; the sum of squares that it leaves, `left` [2], of `dof` degrees of freedom. `sloped` says whether there are
+    slopes: predictions that are few or on a line give only an offset.
+    """
+
+    count: int
+    middle: np.ndarray
+    within: np.ndarray
+    fitted: np.ndarray
+    errors: np.ndarray
+    left: np.ndarray
+    dof: int
+    sloped: bool
+
+
+@dataclass(frozen=True)
+class _Prior:
+    """Of predictions: the mean over persons, `center` [2], and the variances of the persons' means around it, `between`
+    [2], and of predictions around those, `within` [2]. Of corrections, by output, the last axis: the variances of a
+    residual around the affine fit, `noise` [2], and of the offset at the person's mean and the slopes, `spread` [3, 2].
+    """
+
+    center: np.ndarray
+    between: np.ndarray
+    within: np.ndarray
     noise: np.ndarray
     spread: np.ndarray
 
@@ -69,15 +107,51 @@ def calibrate(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
     `frame` holds predicted angles as `metrics.read_predictions` returns them, of subjects that one network or the
     networks of several folds had not seen. The fit `none` has k = 0 and the error of all samples. Where a subject has
-    fewer than k + 1 samples, or no other subject gives a prior, the error is NaN and `reason` says why. Equal rows in
-    any order give equal numbers. Raises UserError for points.
+    fewer than k + 1 samples, or too few others give a prior, the error is NaN and `reason` says why. Equal rows in any
+    order give equal numbers. Raises UserError for points.
     """
     if units_of(frame) != "rad":
-        raise UserError("calibration: is of gaze angles; these predictions are points, in pixels")
+        raise UserError("calibration: is of gaze angles; these predictions are points in pixels")
     people = list(_people(frame, seed))
     priors = _priors(people)
     rows = [row for person, prior in zip(people, priors, strict=True) for row in _rows(person, prior)]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def format_calibration(path: str | Path) -> str:
+    """A table of the mean error over subjects after calibration, from a prediction CSV: a row for each fit, a column for
+    each number of samples, with 95 % t intervals over subjects. Raises UserError as `calibrate` and `read_predictions`.
+    """
+    frame = read_predictions(path)
+    if units_of(frame) != "rad":
+        raise UserError(
+            f"{path}: holds points in pixels; calibration is of gaze angles: pitch, yaw, pitch_pred, yaw_pred"
+        )
+    found = calibrate(frame)
+    cells, notes = {}, {}
+    for (fit, k), rows in found.groupby(["fit", "k"], sort=False):
+        known = rows[rows["error"].notna()]
+        short = len(rows) - len(known)
+        if short:
+            reason = rows["reason"][rows["error"].isna()].iloc[0]
+            notes[f"{short} of {len(rows)} subjects left out: {reason}"] = None
+        cells[fit, k] = _cell(known, notes) if len(known) else MISSING
+    rows = [[fit, *(cells.get((fit, k), "") for k in (0, *SAMPLES))] for fit in (NONE, *FITS)]
+    headings = ["fit", *(f"k = {k}" for k in (0, *SAMPLES))]
+    table = tabulate(rows, headings, "simple", disable_numparse=True, colalign=["left", *["right"] * len(headings[1:])])
+    below = [
+        f"Mean angular error in degrees over {frame['subject'].nunique()} subjects after k samples of a person [95 %"
+        f" interval; for these predictions only], on the other samples, over {DRAWS} draws.",
+        *notes,
+    ]
+    return "\n".join([table, "", *below])
+
+
+def _cell(known: pd.DataFrame, notes: dict[str, None]) -> str:
+    interval = mean_interval(known.assign(seed=0))
+    if np.isnan(interval.low):
+        notes[f"no interval: {interval.reason}"] = None
+    return f"{interval.mean:.2f}{interval_text(interval.low, interval.high, '.2f')}"
 
 
 def _people(frame: pd.DataFrame, seed: int) -> Iterator[_Person]:
@@ -102,39 +176,46 @@ def _sample_numbers(frame: pd.DataFrame) -> np.ndarray:
 
 
 def _priors(people: list[_Person]) -> list[_Prior | None]:
-    """The prior of each person from the others; None where no other has two samples."""
-    squares, squared_errors, known, left, dof = (np.stack(part) for part in zip(*map(_summary, people), strict=True))
-    gains = np.where(known, squares - squared_errors, 0)
-    priors = []
-    for gain, count, rest, freedom in zip(*map(_others, (gains, known, left, dof)), strict=True):
-        noise = np.maximum(rest / max(freedom, 1), ROUNDING)
-        priors.append(_Prior(noise, np.maximum(gain, 0) / (count + 2)) if freedom > 0 else None)
-    return priors
+    """The prior of each person from the others; None where fewer than FEWEST_OTHERS of them have two samples."""
+    found = [_summary(person) for person in people]
+    return [_prior([summary for place, summary in enumerate(found) if place != own]) for own in range(len(found))]
 
 
-def _others(values: np.ndarray) -> np.ndarray:
-    """Sum over the other people, of values [people, ...]; by itself, as a difference of sums would leave rounding."""
-    return np.tensordot(1 - np.eye(len(values)), values, axes=1)
+def _prior(others: list[_Summary]) -> _Prior | None:
+    others = [summary for summary in others if summary.dof > 0]
+    if len(others) < FEWEST_OTHERS:
+        return None
+    count, middle, within, fitted, errors, left, dof, sloped = (
+        np.stack([getattr(summary, field.name) for summary in others]) for field in fields(_Summary)
+    )
+    known = np.stack([np.ones(len(others)), sloped, sloped], axis=1)[:, :, None]
+    gains = (known * (fitted**2 - errors)).sum(axis=0)
+    noise = np.maximum(left.sum(axis=0) / dof.sum(), ROUNDING)
+    apart = middle.var(axis=0, ddof=1) - (within / count[:, None]).mean(axis=0)
+    spread = np.maximum(gains, 0) / (known.sum(axis=0) + 2)
+    spread[1:] = np.minimum(spread[1:], STEEPEST)
+    return _Prior(
+        center=middle.mean(axis=0),
+        between=np.maximum(apart, ROUNDING),
+        within=within.mean(axis=0),
+        noise=noise,
+        spread=spread,
+    )
 
 
-def _summary(person: _Person) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-    """Of the affine fit to all samples of a person: its squared coefficients [3, 2], their squared standard errors
-    [3, 2], which of them are known [3, 2], the sum of squares that is left [2] and its degrees of freedom.
-
-    Without slopes, which need four samples that lie on no line, the fit is the offset.
-    """
-    design, residual = _design(person.predicted), person.true - person.predicted
-    sloped = len(design) > 3 and bool(_spread_out(person.predicted))
+def _summary(person: _Person) -> _Summary:
+    count, residual = len(person.true), person.true - person.predicted
+    middle = person.predicted.mean(axis=0)
+    design = _design(person.predicted - middle)
+    sloped = count > 3 and bool(_regular(design[:, 1:].T @ design[:, 1:], _gram(person.predicted)))
     used = design if sloped else design[:, :1]
-    gram = np.linalg.inv(used.T @ used)
-    fitted = gram @ (used.T @ residual)
-    left = ((residual - used @ fitted) ** 2).sum(axis=0)
-    dof = float(len(design) - used.shape[1])
-    coefficients, errors, known = (np.zeros((3, 2)) for _ in range(3))
-    if dof > 0:
-        coefficients[: len(fitted)], known[: len(fitted)] = fitted, 1
-        errors[: len(fitted)] = np.outer(np.diag(gram), left / dof)
-    return coefficients**2, errors, known, left, dof
+    inverse, dof = np.linalg.inv(used.T @ used), count - used.shape[1]
+    fitted, errors = np.zeros((3, 2)), np.zeros((3, 2))
+    fitted[: len(inverse)] = inverse @ (used.T @ residual)
+    left = ((residual - design @ fitted) ** 2).sum(axis=0)
+    errors[: len(inverse)] = np.outer(np.diag(inverse), left / max(dof, 1))
+    within = person.predicted.var(axis=0, ddof=min(1, count - 1))
+    return _Summary(count, middle, within, fitted, errors, left, dof, sloped)
 
 
 def _rows(person: _Person, prior: _Prior | None) -> Iterator[tuple[str, str, int, float, str]]:
@@ -171,6 +252,11 @@ def _design(predicted: np.ndarray) -> np.ndarray:
     return np.column_stack([np.ones(len(predicted)), predicted])
 
 
+def _gram(predicted: np.ndarray) -> np.ndarray:
+    design = _design(predicted)
+    return design.T @ design
+
+
 def _offset(gram: np.ndarray, moment: np.ndarray, prior: _Prior | None) -> np.ndarray:
     """Coefficients [..., 3, 2] from X'X [..., 3, 3] and X'r [..., 3, 2] of the design X = (1, pitch, yaw)."""
     fitted = np.zeros_like(moment)
@@ -179,31 +265,44 @@ def _offset(gram: np.ndarray, moment: np.ndarray, prior: _Prior | None) -> np.nd
 
 
 def _affine(gram: np.ndarray, moment: np.ndarray, prior: _Prior | None) -> np.ndarray:
-    """As `_offset`. Slopes come from centred sums, then the offset: better conditioned than the three at once."""
-    count = gram[..., 0, 0]
-    mean, mean_residual = gram[..., 0, 1:] / count[..., None], moment[..., 0, :] / count[..., None]
-    scatter = gram[..., 1:, 1:] - count[..., None, None] * mean[..., :, None] * mean[..., None, :]
-    together = moment[..., 1:, :] - count[..., None, None] * mean[..., :, None] * mean_residual[..., None, :]
-    sloped = (count >= 3) & _regular(scatter, gram)
-    slopes = np.linalg.solve(np.where(sloped[..., None, None], scatter, np.eye(2)), together)
-    slopes = np.where(sloped[..., None, None], slopes, 0)
-    offset = mean_residual[..., None, :] - mean[..., None, :] @ slopes
-    return np.concatenate([offset, slopes], axis=-2)
+    """As `_offset`."""
+    count, mean, mean_residual, scatter, together = _centred(gram, moment)
+    sloped = ((count >= 3) & _regular(scatter, gram))[..., None, None]
+    slopes = np.linalg.solve(np.where(sloped, scatter, np.eye(2)), np.where(sloped, together, 0))
+    return _correction(mean_residual, mean, slopes)
 
 
 def _shrunk(gram: np.ndarray, moment: np.ndarray, prior: _Prior) -> np.ndarray:
     """As `_offset`. Solved for the coefficients over their spread, so that a spread of 0 is a coefficient of 0."""
-    scale = np.sqrt(prior.spread / prior.noise).T
-    system = scale[:, :, None] * gram[..., None, :, :] * scale[:, None, :] + np.eye(3)
-    right = scale * moment.mT
-    return (scale * np.linalg.solve(system, right[..., None])[..., 0]).mT
+    count = gram[..., 0, 0]
+    share = prior.between / (prior.between + prior.within / count[..., None])
+    center = prior.center + share * (gram[..., 0, 1:] / count[..., None] - prior.center)
+    # How far the middle may lie from there, times the slopes, is an offset.
+    offset = prior.spread[0] + ((1 - share) * prior.between) @ prior.spread[1:]
+    spread = np.concatenate(
+        [offset[..., None, :], np.broadcast_to(prior.spread[1:], (*offset.shape[:-1], 2, 2))], axis=-2
+    )
+    moved = np.broadcast_to(np.eye(3), gram.shape).copy()
+    moved[..., 0, 1:] = -center
+    scale = np.sqrt(spread / prior.noise).mT
+    centred = (moved.mT @ gram @ moved)[..., None, :, :]
+    system = scale[..., :, None] * centred * scale[..., None, :] + np.eye(3)
+    solved = np.linalg.solve(system, (scale * (moved.mT @ moment).mT)[..., None])[..., 0]
+    return moved @ (scale * solved).mT
 
 
-def _spread_out(predicted: np.ndarray) -> np.bool_:
-    """Whether predictions [n, 2] lie on no line."""
-    centred = predicted - predicted.mean(axis=0)
-    design = _design(predicted)
-    return _regular(centred.T @ centred, design.T @ design)
+def _centred(gram: np.ndarray, moment: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The number of samples, mean prediction [..., 2], mean residual [..., 2], and the sums [..., 2, 2] around them."""
+    count = gram[..., 0, 0]
+    mean, mean_residual = gram[..., 0, 1:] / count[..., None], moment[..., 0, :] / count[..., None]
+    scatter = gram[..., 1:, 1:] - count[..., None, None] * mean[..., :, None] * mean[..., None, :]
+    together = moment[..., 1:, :] - count[..., None, None] * mean[..., :, None] * mean_residual[..., None, :]
+    return count, mean, mean_residual, scatter, together
+
+
+def _correction(at_mean: np.ndarray, mean: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """Coefficients [..., 3, 2] of the correction that is at_mean [..., 2] at the prediction `mean` [..., 2]."""
+    return np.concatenate([at_mean[..., None, :] - mean[..., None, :] @ slopes, slopes], axis=-2)
 
 
 def _regular(scatter: np.ndarray, gram: np.ndarray) -> np.ndarray:
@@ -236,7 +335,7 @@ def _errors_deg(person: _Person, fitted: np.ndarray) -> np.ndarray:
     The angle between the unit vectors by the haversine formula, which takes half the time of building them; in f32 it
     is exact to 1e-5 degrees. Corrected angles may have any size.
     """
-    pitch, yaw = person.true.astype(np.float32).T
+    pitch = person.true[:, 0].astype(np.float32)
     design = _design(person.predicted).astype(np.float32)
     # The correction of the residual, not of the prediction: small numbers keep their digits.
     missing = (person.predicted - person.true).astype(np.float32).T
