@@ -119,8 +119,9 @@ def calibrate(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def format_calibration(path: str | Path) -> str:
-    """A table of the mean error over subjects after calibration, from a prediction CSV: a row for each fit, a column for
-    each number of samples, with 95 % t intervals over subjects. Raises UserError as `calibrate` and `read_predictions`.
+    """A table of the mean error over subjects after calibration, from a prediction CSV: a row for each fit, a column
+    for each number of samples, with 95 % t intervals over subjects. Raises UserError for points, and as
+    `read_predictions` does.
     """
     frame = read_predictions(path)
     if units_of(frame) != "rad":
