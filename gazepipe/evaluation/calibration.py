@@ -125,9 +125,7 @@ def format_calibration(path: str | Path) -> str:
     """
     frame = read_predictions(path)
     if units_of(frame) != "rad":
-        raise UserError(
-            f"{path}: holds points in pixels; calibration is of gaze angles: pitch, yaw, pitch_pred, yaw_pred"
-        )
+        raise UserError(f"{path}: holds points in pixels; personal calibration is of angles, so give pitch and yaw")
     found = calibrate(frame)
     cells, notes = {}, {}
     for (fit, k), rows in found.groupby(["fit", "k"], sort=False):

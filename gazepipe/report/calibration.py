@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gazepipe.common.markdown import MISSING, Notes, row_name
+from gazepipe.common.markdown import MISSING, Block, Notes, row_name
 from gazepipe.common.plotting import FAINT, INK
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.calibration import FITS, NONE, SAMPLES, calibrate
@@ -52,7 +52,7 @@ def calibration(results: Results) -> pd.DataFrame:
     return rows.join(_tested(rows, known))[COLUMNS]
 
 
-def calibration_section(results: Results, frame: pd.DataFrame) -> list[Any]:
+def calibration_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """A table for each pair of data sets, one row per network and fit, one column per number of samples."""
     paragraphs = [
         "## Personal calibration",

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from gazepipe.common.markdown import MISSING, Notes, row_name
+from gazepipe.common.markdown import MISSING, Block, Notes, row_name
 from gazepipe.common.plotting import FAINT, INK, PALE
 from gazepipe.evaluation.means import INTERVAL, introduction, mean_rows, mean_text
 from gazepipe.evaluation.metrics import HEAD, TRUE
@@ -59,7 +59,7 @@ def by_pose(results: Results) -> pd.DataFrame:
     return _binned(results, "head")
 
 
-def by_gaze_section(results: Results, frame: pd.DataFrame) -> list[Any]:
+def by_gaze_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """Error by gaze angle of each data set's own networks, and the figures over gaze and head pose."""
     figures = [
         f"![Error over gaze and head pose, {dataset}]({results.figure(f'gaze_pose-{dataset}')})"
@@ -68,7 +68,7 @@ def by_gaze_section(results: Results, frame: pd.DataFrame) -> list[Any]:
     return [*_section(results, "Error by gaze angle", "true gaze", frame), *figures]
 
 
-def by_pose_section(results: Results, frame: pd.DataFrame) -> list[Any]:
+def by_pose_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     """Error by head pose of each data set's own networks."""
     if frame.empty:
         return ["## Error by head pose", NO_HEAD]
@@ -126,8 +126,8 @@ def _bins(degrees: pd.Series, width: int) -> pd.Series:
     return (np.floor((degrees + ROUNDING_DEG) / width) * width).astype(int)
 
 
-def _section(results: Results, title: str, what: str, frame: pd.DataFrame) -> list[Any]:
-    blocks: list[Any] = [
+def _section(results: Results, title: str, what: str, frame: pd.DataFrame) -> list[Block]:
+    blocks: list[Block] = [
         f"## {title}",
         f"Mean angular error in degrees in bins of the angle between the {what} and the camera axis, {INTERVAL}, of"
         " networks tested on subjects of their own data set. The first row counts what is in a bin. Other data sets"
@@ -136,12 +136,12 @@ def _section(results: Results, title: str, what: str, frame: pd.DataFrame) -> li
     ]
     own = frame[frame["train"] == frame["test"]]
     for dataset, rows in own.groupby("test", sort=False):
-        notes, best = Notes(), _best(results, dataset)
-        blocks += [f"**{dataset}**", _by_angle(rows[rows["by"] == "angle"], notes)]
+        best, notes = _best(results, dataset), Notes()
+        blocks += [f"**{dataset}**", _by_angle(rows[rows["by"] == "angle"], notes), *notes.paragraphs()]
         if best is not None:
-            mine = rows[(rows[NETWORK] == list(best)).all(axis=1) & (rows["by"] != "angle")]
-            blocks += [f"**{dataset}**, {row_name(*best)}, by yaw and pitch:", _by_axis(mine, notes)]
-        blocks += notes.paragraphs()
+            mine, notes = rows[(rows[NETWORK] == list(best)).all(axis=1) & (rows["by"] != "angle")], Notes()
+            said = f"**{dataset}**, {row_name(*best)}, by yaw and pitch"
+            blocks += [said, _by_axis(mine, notes), *notes.paragraphs()]
     return blocks
 
 
@@ -157,7 +157,7 @@ def _by_angle(rows: pd.DataFrame, notes: Notes) -> pd.DataFrame:
 
 def _by_axis(rows: pd.DataFrame, notes: Notes) -> pd.DataFrame:
     """A row for yaw and one for pitch, each with its counts below, and a column for each bin."""
-    bins = {_bin(row): "" for row in rows.sort_values("from_deg").itertuples()}
+    bins = {_bin(row): MISSING for row in rows.sort_values("from_deg").itertuples()}
     shown = []
     for by, part in rows.groupby("by", sort=False):
         cells = {_bin(row): mean_text(row, "deg", np.nan, notes) for row in part.itertuples()}
