@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gazepipe.common.markdown import MISSING, Block, Notes, row_name
-from gazepipe.common.plotting import FAINT, INK
+from gazepipe.common.plotting import FAINT, looks
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.calibration import FITS, NONE, SAMPLES, calibrate
 from gazepipe.evaluation.means import INTERVAL, introduction, mean_rows, mean_text
@@ -23,14 +23,10 @@ PAIR = ["train", "test"]
 NETWORK = ["model", "method"]
 BY = [*PAIR, *NETWORK, "fit", "k"]
 COLUMNS = [*BY, "error_deg", "low_deg", "high_deg", "n_subjects", "n_seeds", "n_short", "against", "p_holm", "reason"]
-LOOKS = {
-    "offset": ("#2166ac", "s", (0, (5, 1.6))),
-    "affine": ("#a6a6a6", "^", (0, (1.2, 1.2))),
-    "shrunk": ("#222222", "o", "-"),
-}
-"""Colour, marker and line of each fit."""
-HEADROOM = 1.3
-"""Height of a panel over the largest error of the fits that stay below the error without calibration."""
+LOOKS = looks(reversed(FITS))
+HEADROOM, FLOOR = 1.25, 0.8
+"""Where a panel ends and begins: over the largest of the bounds that lie around an error no larger than without
+calibration, and over the lowest. What is larger leaves the panel, and its number is written there."""
 
 
 def calibration(results: Results) -> pd.DataFrame:
@@ -91,25 +87,28 @@ def _panel(axes: Axes, frame: pd.DataFrame, train: str, test: str) -> None:
     rows = frame[(frame[[*PAIR, *NETWORK]] == [train, test, *best]).all(axis=1)] if best else frame.iloc[:0]
     axes.set_title(f"{_pair_text(train, test)}\n{row_name(*best) if best else ''}", fontsize=10.5)
     axes.set(xlabel="samples of the person, k", ylabel="error, degrees")
-    axes.set_xticks([_place(k) for k in (0, *SAMPLES)], ["0", *map(str, SAMPLES)])
+    axes.set_xticks([_place(k) for k in SAMPLES], list(map(str, SAMPLES)))
     if rows.empty:
         return
     without = float(rows[rows["fit"] == NONE]["error_deg"].iloc[0])
     axes.axhline(without, color=FAINT, lw=1, label="no calibration")
     top = HEADROOM * max(without, *rows[rows["error_deg"] <= without]["high_deg"].dropna(), without)
-    axes.set_ylim(0, top)
+    axes.set_ylim(FLOOR * rows[["error_deg", "low_deg"]].min(axis=None), top)
     for fit in FITS:
         _line(axes, rows[(rows["fit"] == fit) & rows["error_deg"].notna()], fit, top)
 
 
 def _line(axes: Axes, rows: pd.DataFrame, fit: str, top: float) -> None:
-    colour, marker, style = LOOKS[fit]
+    look = LOOKS[fit]
     places = [_place(k) for k in rows["k"]]
-    axes.plot(places, rows["error_deg"], color=colour, marker=marker, ls=style, ms=5, lw=1.6, label=fit, zorder=3)
-    axes.fill_between(places, rows["low_deg"], rows["high_deg"], color=colour, alpha=0.13, lw=0)
+    axes.plot(places, rows["error_deg"], **look.of_line, marker=look.marker, ms=5, lw=1.6, label=fit, zorder=3)
+    axes.fill_between(places, rows["low_deg"], rows["high_deg"], color=look.colour, alpha=0.13, lw=0)
     for place, error in zip(places, rows["error_deg"], strict=True):
         if error > top:
-            axes.text(place, 0.985 * top, f"{fit} {error:.1f} ↑", ha="center", va="top", size=8.5, color=INK)
+            said = f"{fit} {error:.1f} ↑"
+            axes.annotate(
+                said, (place, 1), (0, -3), axes.get_xaxis_transform(), "offset points", ha="center", va="top", size=8.5
+            )
 
 
 def _place(k: int) -> float:
@@ -174,7 +173,7 @@ def _doubt(rows: pd.DataFrame) -> str:
         return ""
     names = rows["fit"].where(rows["against"] != NONE, NONE)
     like = list(names[~(rows["p_holm"] < inference.ALPHA)])
-    return f", not significantly better than {' and '.join(like)}" if like else ", significantly better than all others"
+    return f", not significantly better than {' or '.join(like)}" if like else ", significantly better than all others"
 
 
 def _errors(results: Results) -> pd.DataFrame:

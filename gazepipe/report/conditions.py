@@ -32,7 +32,7 @@ BY = [*PAIR, *NETWORK, "by", "from_deg", "to_deg"]
 COLUMNS = [*BY, "error_deg", "low_deg", "high_deg", "n_subjects", "n_seeds", "n_samples", "reason"]
 NO_HEAD = "The predictions hold no head pose: the data sets give none, or an earlier gazepipe wrote the files."
 
-CELLS_DEG, MOST_CELLS = (5, 10, 20), 12
+CELLS_DEG, MOST_CELLS = (5, 10, 20), 13
 """Sides of a cell in the figure, and how many there may be along an axis before the next larger side is taken."""
 FEW_SAMPLES, FEW_SUBJECTS = 5, 2
 """A cell with fewer of either is hatched."""
@@ -219,17 +219,15 @@ def _plane_rows(results: Results, dataset: str, best: tuple[str, str] | None) ->
 
 
 def _plane(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """Cells of a panel: gaze and head, where the cell begins, and side, in degrees; error, the mean over subjects of
-    their mean errors; few, whether it holds few samples (of one seed) or subjects.
+    """Cells of a panel: gaze and head, where the cell begins, gaze_side and head_side, all in degrees; error, the mean
+    over subjects of their mean errors; few, whether it holds few samples (of one seed) or subjects.
     """
-    degrees = {
-        name: np.degrees(rows[column].astype(float)) for name, column in (("gaze", axis), ("head", f"head_{axis}"))
-    }
-    extent = max((np.ptp(values) for values in degrees.values() if len(values)), default=0)
-    side = next((side for side in CELLS_DEG if extent / side <= MOST_CELLS), CELLS_DEG[-1])
-    placed = rows[["subject", "seed", "error"]].assign(
-        **{name: _bins(values, side) for name, values in degrees.items()}
-    )
+    placed, sides = rows[["subject", "seed", "error"]], {}
+    for name, column in (("gaze", axis), ("head", f"head_{axis}")):
+        degrees = np.degrees(rows[column].astype(float))
+        extent = np.ptp(degrees) if len(degrees) else 0
+        sides[f"{name}_side"] = side = next((s for s in CELLS_DEG if extent / s <= MOST_CELLS), CELLS_DEG[-1])
+        placed = placed.assign(**{name: _bins(degrees, side)})
     of_subject = placed.groupby(["gaze", "head", "subject"]).agg(
         error=("error", "mean"), rows=("error", "size"), seeds=("seed", "nunique")
     )
@@ -238,7 +236,7 @@ def _plane(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
         error=("error", "mean"), samples=("samples", "sum"), subjects=("samples", "size")
     )
     few = (cells["samples"] < FEW_SAMPLES) | (cells["subjects"] < FEW_SUBJECTS)
-    return cells.assign(side=side, few=few).reset_index()
+    return cells.assign(**sides, few=few).reset_index()
 
 
 def _panel(axes: Axes, axis: str, plane: pd.DataFrame, scale: Normalize) -> None:
@@ -247,18 +245,20 @@ def _panel(axes: Axes, axis: str, plane: pd.DataFrame, scale: Normalize) -> None
         axes.text(0.5, 0.5, "no head pose in the predictions", ha="center", va="center", transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
         return
-    colours, side = matplotlib.colormaps[COLOURMAP], int(plane["side"].iloc[0])
     for cell in plane.itertuples():
-        colour = colours(scale(np.clip(cell.error, scale.vmin, scale.vmax)))
-        face = "white" if cell.few else colour
-        hatch = HATCH if cell.few else None
-        axes.add_patch(Rectangle((cell.gaze, cell.head), side, side, fc=face, ec=PALE, hatch=hatch, lw=0.8))
-        if not cell.few:
-            dark = np.dot(colour[:3], LUMINANCE) < 0.5
-            middle = cell.gaze + side / 2, cell.head + side / 2
-            axes.text(*middle, f"{cell.error:.1f}", ha="center", va="center", size=8, color="white" if dark else INK)
-    for which in ("gaze", "head"):
-        edges = np.arange(plane[which].min(), plane[which].max() + side + 1, side)
-        limits, ticks = (axes.set_xlim, axes.set_xticks) if which == "gaze" else (axes.set_ylim, axes.set_yticks)
-        ticks(edges[:: max(1, len(edges) // 8)])
-        limits(edges[0], edges[-1])
+        _cell(axes, cell, matplotlib.colormaps[COLOURMAP](scale(cell.error)))
+    for name, along in (("gaze", axes.xaxis), ("head", axes.yaxis)):
+        side = int(plane[f"{name}_side"].iloc[0])
+        edges = np.arange(plane[name].min(), plane[name].max() + side + 1, side)
+        along.set_ticks(edges[:: 1 + len(edges) // 10])
+        (axes.set_xlim if name == "gaze" else axes.set_ylim)(edges[0], edges[-1])
+
+
+def _cell(axes: Axes, cell: Any, colour: tuple[float, ...]) -> None:
+    """A cell in its colour with its error, or hatched where it holds few samples."""
+    look = {"fc": "white", "hatch": HATCH} if cell.few else {"fc": colour}
+    axes.add_patch(Rectangle((cell.gaze, cell.head), cell.gaze_side, cell.head_side, ec=PALE, lw=0.8, **look))
+    if not cell.few:
+        ink = "white" if np.dot(colour[:3], LUMINANCE) < 0.5 else INK
+        middle = cell.gaze + cell.gaze_side / 2, cell.head + cell.head_side / 2
+        axes.text(*middle, f"{cell.error:.1f}", ha="center", va="center", size=8.5, color=ink)
