@@ -168,11 +168,13 @@ def _winners(frame: pd.DataFrame, train: str, test: str) -> str:
 
 
 def _doubt(rows: pd.DataFrame) -> str:
-    """What the fit with the lowest error is not significantly better than, of the rows of one k."""
+    """What the fit with the lowest error is not significantly better than, of the rows of one k. A fit that gives the
+    same numbers has no p-value.
+    """
     if rows["p_holm"].isna().all():
         return ""
     names = rows["fit"].where(rows["against"] != NONE, NONE)
-    like = list(names[~(rows["p_holm"] < inference.ALPHA)])
+    like = list(names[rows["p_holm"] >= inference.ALPHA])
     return f", not significantly better than {' or '.join(like)}" if like else ", significantly better than all others"
 
 
