@@ -73,7 +73,7 @@ def _table(
     return Table(name, topic, frame=function, section=section, sentences=sentences, draw=draw, figures=figures)
 
 
-_CALIBRATION, _CONDITIONS = "gazepipe.report.calibration", "gazepipe.report.conditions"
+_REPORT = "gazepipe.report"
 TABLES = (
     _table("benchmark", "angles", "gazepipe.report.angles"),
     _table("cross_dataset", "angles", "gazepipe.report.angles"),
@@ -81,12 +81,8 @@ TABLES = (
     _table("efficiency_run_size", "angles", "gazepipe.report.efficiency"),
     _table("comparisons", "angles", "gazepipe.report.angles", compares=True),
     _table("subjects", "angles", "gazepipe.report.angles"),
-    _table(
-        "calibration", "angles", "gazepipe.report.calibration", "gazepipe.report.calibration:draw", ("calibration",)
-    ),
-    _table(
-        "by_gaze", "angles", "gazepipe.report.conditions", "gazepipe.report.conditions:draw", ("gaze_pose-{dataset}",)
-    ),
+    _table("calibration", "angles", f"{_REPORT}.calibration", f"{_REPORT}.calibration:draw", ("calibration",)),
+    _table("by_gaze", "angles", f"{_REPORT}.conditions", f"{_REPORT}.conditions:draw", ("gaze_pose-{dataset}",)),
     _table("by_pose", "angles", "gazepipe.report.conditions"),
     _table("compression", "structural", "gazepipe.report.compression", compares=True),
     _table("near_eye", "point", "gazepipe.near_eye.tables"),
