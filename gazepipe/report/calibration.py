@@ -195,8 +195,11 @@ def _calibrated_together(results: Results) -> Iterator[tuple[dict[str, Any], pd.
         group = fold if names["train"] != names["test"] else None
         own.setdefault((group, *rest.values()), []).append((rest, fold, rows))
     for parts in own.values():
-        folds = {subject: fold for _, fold, rows in parts for subject in rows["subject"].unique()}
-        yield parts[0][0], pd.concat([rows for *_, rows in parts], ignore_index=True), folds
+        tested = [subject for *_, rows in parts for subject in rows["subject"].unique()]
+        # Whom several folds tested cannot be calibrated as one person of one network.
+        for together in [parts] if len(tested) == len(set(tested)) else [[part] for part in parts]:
+            folds = {subject: fold for _, fold, rows in together for subject in rows["subject"].unique()}
+            yield together[0][0], pd.concat([rows for *_, rows in together], ignore_index=True), folds
 
 
 def _reason(row: Any) -> str:

@@ -107,6 +107,18 @@ def test_across_data_sets_folds_are_averaged_within_a_subject(results, calibrate
     assert row(calibrated[calibrated.k == 3], **across).error_deg == pytest.approx(np.mean(errors))
 
 
+def test_folds_that_share_a_subject_are_calibrated_by_themselves(results):
+    shared = Results(results.settings, results.folder)
+    own = [(names, rows) for names, rows in results.frames if names["train"] == names["test"] == COLUMBIA]
+    shared.frames = [(names, rows.assign(subject=rows.subject.replace({"c2": "c0"}))) for names, rows in own]
+    for names, rows, folds in personal._calibrated_together(shared):
+        assert set(rows.subject) == set(folds) == ({"c0", "c1"} if 0 in folds.values() else {"c0", "c3"})
+        assert "fold" not in names
+    together = Results(results.settings, results.folder)
+    together.frames = own
+    assert {len(folds) for _, _, folds in personal._calibrated_together(together)} == {4}
+
+
 def test_fits_are_compared_over_subjects_and_seeds(results, calibrated):
     best = personal._best(calibrated, COLUMBIA, COLUMBIA)
     errors = own_errors(results, best[1])
