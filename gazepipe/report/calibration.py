@@ -12,12 +12,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gazepipe.common.markdown import MISSING, Block, Notes, row_name
+from gazepipe.common.markdown import MISSING, Block, Notes
 from gazepipe.common.plotting import FAINT, looks
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.calibration import FITS, NONE, SAMPLES, calibrate
 from gazepipe.evaluation.means import INTERVAL, introduction, mean_rows, mean_text
-from gazepipe.evaluation.results import MEAN, Results
+from gazepipe.evaluation.results import Results, is_control
 
 PAIR = ["train", "test"]
 NETWORK = ["model", "method"]
@@ -45,7 +45,7 @@ def calibration(results: Results) -> pd.DataFrame:
     rows = errors[BY].drop_duplicates().merge(rows, how="left", on=BY).merge(short.reset_index(), how="left", on=BY)
     rows[["n_short", "n_subjects", "n_seeds"]] = rows[["n_short", "n_subjects", "n_seeds"]].fillna(0).astype(int)
     rows["reason"] = [_reason(row) for row in rows.itertuples()]
-    return rows.join(_tested(rows, known))[COLUMNS]
+    return rows.join(_tested(results, rows, known))[COLUMNS]
 
 
 def calibration_section(results: Results, frame: pd.DataFrame) -> list[Block]:
@@ -61,8 +61,12 @@ def calibration_section(results: Results, frame: pd.DataFrame) -> list[Block]:
     ]
     for (train, test), rows in frame.groupby(PAIR, sort=False):
         notes = Notes()
-        shown = _wide(rows, notes)
-        paragraphs += [f"**{_pair_text(train, test)}.** {_winners(frame, train, test)}", shown, *notes.paragraphs()]
+        shown = _wide(results, rows, notes)
+        paragraphs += [
+            f"**{_pair_text(train, test)}.** {_winners(results, frame, train, test)}",
+            shown,
+            *notes.paragraphs(),
+        ]
     return [*paragraphs, f"![Error against samples of the person]({results.figure('calibration')})"]
 
 
@@ -74,7 +78,7 @@ def draw(results: Results, frame: pd.DataFrame) -> dict[str, Figure]:
     figure = Figure(figsize=(5.4 * across, 3.9 * down + 0.5), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes, pair in zip(panels, pairs, strict=False):
-        _panel(axes, frame, *pair)
+        _panel(axes, results, frame, *pair)
     for axes in panels[len(pairs) :]:
         axes.remove()
     handles = {handle.get_label(): handle for handle in panels[0].get_legend_handles_labels()[0]}
@@ -82,10 +86,10 @@ def draw(results: Results, frame: pd.DataFrame) -> dict[str, Figure]:
     return {"calibration": figure}
 
 
-def _panel(axes: Axes, frame: pd.DataFrame, train: str, test: str) -> None:
-    best = _best(frame, train, test)
+def _panel(axes: Axes, results: Results, frame: pd.DataFrame, train: str, test: str) -> None:
+    best = _best(results, frame, train, test)
     rows = frame[(frame[[*PAIR, *NETWORK]] == [train, test, *best]).all(axis=1)] if best else frame.iloc[:0]
-    axes.set_title(f"{_pair_text(train, test)}\n{row_name(*best) if best else ''}", fontsize=10.5)
+    axes.set_title(f"{_pair_text(train, test)}\n{results.row_name(*best) if best else ''}", fontsize=10.5)
     axes.set(xlabel="samples of the person, k", ylabel="error, degrees")
     axes.set_xticks([_place(k) for k in SAMPLES], list(map(str, SAMPLES)))
     if rows.empty:
@@ -116,18 +120,19 @@ def _place(k: int) -> float:
     return float(np.log2(k + 1))
 
 
-def _best(frame: pd.DataFrame, train: str, test: str) -> tuple[str, str] | None:
-    """The network with the lowest error without calibration; None where nothing but the mean was tested."""
-    pair = (frame["train"] == train) & (frame["test"] == test) & (frame["fit"] == NONE) & (frame["model"] != MEAN)
+def _best(results: Results, frame: pd.DataFrame, train: str, test: str) -> tuple[str, str] | None:
+    """The network with the lowest error without calibration, controls left out; None where there is no other."""
+    pair = (frame["train"] == train) & (frame["test"] == test) & (frame["fit"] == NONE)
     rows = frame[pair & frame["error_deg"].notna()]
+    rows = rows[[not is_control(results.settings, *network) for network in rows[NETWORK].itertuples(index=False)]]
     return None if rows.empty else tuple(rows.loc[rows["error_deg"].idxmin(), NETWORK])
 
 
-def _tested(rows: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
+def _tested(results: Results, rows: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     """`against` and `p_holm` of the rows of the best network of each pair of data sets, by their index."""
     parts = []
     for train, test in rows.groupby(PAIR, sort=False).groups:
-        best = _best(rows, train, test)
+        best = _best(results, rows, train, test)
         if best is not None:
             own = [(table[[*PAIR, *NETWORK]] == [train, test, *best]).all(axis=1) for table in (rows, errors)]
             parts.append(_compared(rows[own[0]], errors[own[1]]))
@@ -150,9 +155,9 @@ def _compared(rows: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"against": against, "p_holm": pd.Series(inference.holm([*p_values.values()]), [*p_values])})
 
 
-def _winners(frame: pd.DataFrame, train: str, test: str) -> str:
+def _winners(results: Results, frame: pd.DataFrame, train: str, test: str) -> str:
     """Which fit has the lowest error at each k, of the best network, and what of that is more than chance."""
-    best = _best(frame, train, test)
+    best = _best(results, frame, train, test)
     if best is None:
         return ""
     own = frame[(frame[[*PAIR, *NETWORK]] == [train, test, *best]).all(axis=1) & frame["against"].notna()]
@@ -164,7 +169,7 @@ def _winners(frame: pd.DataFrame, train: str, test: str) -> str:
         return ""
     listed = "; ".join(f"k = {', '.join(ks)}: {fit}" for fit, ks in said.items())
     chance = "p corrected after Holm" if own["p_holm"].notna().any() else inference.ONE_SEED
-    return f"Lowest error of {row_name(*best)}: {listed} ({chance})."
+    return f"Lowest error of {results.row_name(*best)}: {listed} ({chance})."
 
 
 def _doubt(rows: pd.DataFrame) -> str:
@@ -211,14 +216,14 @@ def _reason(row: Any) -> str:
     return "; ".join(filter(None, (left_out, row.reason)))
 
 
-def _wide(frame: pd.DataFrame, notes: Notes) -> pd.DataFrame:
+def _wide(results: Results, frame: pd.DataFrame, notes: Notes) -> pd.DataFrame:
     """One row per network and fit, one column per k; the error without calibration stands in each row."""
     rows = []
     for network, part in frame.groupby(NETWORK, sort=False):
         cells = {(row.fit, row.k): mean_text(row, "deg", np.nan, notes) for row in part.itertuples()}
         for fit in FITS:
             errors = {f"k = {k}": cells.get((fit if k else NONE, k), MISSING) for k in (0, *SAMPLES)}
-            rows.append({"Model": row_name(*network), "Fit": fit, **errors})
+            rows.append({"Model": results.row_name(*network), "Fit": fit, **errors})
     return pd.DataFrame(rows)
 
 

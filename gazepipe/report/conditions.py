@@ -14,11 +14,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from gazepipe.common.markdown import MISSING, Block, Notes, row_name
+from gazepipe.common.markdown import MISSING, Block, Notes
 from gazepipe.common.plotting import FAINT, INK, PALE
 from gazepipe.evaluation.means import INTERVAL, introduction, mean_rows, mean_text
 from gazepipe.evaluation.metrics import HEAD, TRUE
-from gazepipe.evaluation.results import MEAN, Results
+from gazepipe.evaluation.results import Results, is_control
 from gazepipe.geometry import angles_to_vector, angular_error_deg
 
 PAIR = ["train", "test"]
@@ -137,21 +137,21 @@ def _section(results: Results, title: str, what: str, frame: pd.DataFrame) -> li
     own = frame[frame["train"] == frame["test"]]
     for dataset, rows in own.groupby("test", sort=False):
         best, notes = _best(results, dataset), Notes()
-        blocks += [f"**{dataset}**", _by_angle(rows[rows["by"] == "angle"], notes), *notes.paragraphs()]
+        blocks += [f"**{dataset}**", _by_angle(results, rows[rows["by"] == "angle"], notes), *notes.paragraphs()]
         if best is not None:
             mine, notes = rows[(rows[NETWORK] == list(best)).all(axis=1) & (rows["by"] != "angle")], Notes()
-            said = f"**{dataset}**, {row_name(*best)}, by yaw and pitch"
+            said = f"**{dataset}**, {results.row_name(*best)}, by yaw and pitch"
             blocks += [said, _by_axis(mine, notes), *notes.paragraphs()]
     return blocks
 
 
-def _by_angle(rows: pd.DataFrame, notes: Notes) -> pd.DataFrame:
+def _by_angle(results: Results, rows: pd.DataFrame, notes: Notes) -> pd.DataFrame:
     """A row for each network, a column for each bin."""
     first = rows[(rows[NETWORK] == rows[NETWORK].iloc[0]).all(axis=1)]
     shown = [{"Model": "*subjects, samples*", **{_bin(row): _counts(row) for row in first.itertuples()}}]
     for network, part in rows.groupby(NETWORK, sort=False):
         cells = {_bin(row): mean_text(row, "deg", np.nan, notes) for row in part.itertuples()}
-        shown.append({"Model": row_name(*network), **cells})
+        shown.append({"Model": results.row_name(*network), **cells})
     return pd.DataFrame(shown).fillna(MISSING)
 
 
@@ -175,16 +175,16 @@ def _counts(row: Any) -> str:
 
 
 def _best(results: Results, dataset: str) -> tuple[str, str] | None:
-    """The network with the lowest error on its own data set; None where there is only the mean."""
-    errors = results.errors
-    own = errors[(errors["train"] == dataset) & (errors["test"] == dataset) & (errors["model"] != MEAN)]
-    of_subject = own.groupby([*NETWORK, "subject"])["error"].mean()
-    return None if own.empty else of_subject.groupby(NETWORK, sort=False).mean().idxmin()
+    """The network with the lowest error on its own data set, controls left out; None where there is no other."""
+    own = results.errors[(results.errors[PAIR] == dataset).all(axis=1)]
+    means = own.groupby([*NETWORK, "subject"], sort=False)["error"].mean().groupby(NETWORK, sort=False).mean()
+    networks = [network for network in means.index if not is_control(results.settings, *network)]
+    return min(networks, key=means.get) if networks else None
 
 
 def _planes(results: Results, dataset: str) -> Figure:
     best, figure = _best(results, dataset), Figure(figsize=(11.2, 5.2), layout="constrained")
-    figure.suptitle(f"{dataset}: {row_name(*best)}" if best else dataset, x=0.01, ha="left", weight="bold")
+    figure.suptitle(f"{dataset}: {results.row_name(*best)}" if best else dataset, x=0.01, ha="left", weight="bold")
     panels = figure.subplots(1, 2)
     rows = _plane_rows(results, dataset, best)
     cells = {axis: _plane(rows, axis) for axis in ("yaw", "pitch")}

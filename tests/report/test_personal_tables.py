@@ -34,7 +34,7 @@ def write_predictions(path, wildcards, head=True, few=None):
         offset = np.random.default_rng(number).normal(0, 6, 2)
         gaze = np.array(GAZE)[: few if number == 0 else None]
         predicted = gaze - offset + random.normal(0, 1, gaze.shape)
-        if "model" not in wildcards:
+        if "method" not in wildcards:
             predicted = np.zeros_like(gaze)
         angles = np.radians(np.hstack([gaze, predicted, np.array(HEAD)[: len(gaze)]]))
         rows += [(str(100 * number + place), f"{test[0]}{number}", *values) for place, values in enumerate(angles)]
@@ -83,7 +83,7 @@ def calibrated(results):
 
 def test_calibration_holds_every_network_fit_and_k(results, calibrated):
     assert list(calibrated) == personal.COLUMNS
-    networks, pairs = 3, 4
+    networks, pairs = 4, 4  # mean and ridge, base and kd
     assert len(calibrated) == pairs * networks * (1 + len(FITS) * len(SAMPLES))
     errors = own_errors(results, "kd")
     own = {"train": COLUMBIA, "test": COLUMBIA, "model": "resnet18", "method": "kd"}
@@ -120,7 +120,7 @@ def test_folds_that_share_a_subject_are_calibrated_by_themselves(results):
 
 
 def test_fits_are_compared_over_subjects_and_seeds(results, calibrated):
-    best = personal._best(calibrated, COLUMBIA, COLUMBIA)
+    best = personal._best(results, calibrated, COLUMBIA, COLUMBIA)
     errors = own_errors(results, best[1])
     rows = calibrated[(calibrated[personal.PAIR] == COLUMBIA).all(axis=1) & calibrated.against.notna()]
     assert set(map(tuple, rows[personal.NETWORK].to_numpy())) == {best}
@@ -142,7 +142,7 @@ def test_the_section_says_which_fit_is_the_best(results, calibrated):
     shown = [block for block in blocks if isinstance(block, pd.DataFrame)]
     assert len(shown) == 4
     assert list(shown[0]) == ["Model", "Fit", *(f"k = {k}" for k in (0, *SAMPLES))]
-    assert len(shown[0]) == 3 * len(FITS)
+    assert len(shown[0]) == 4 * len(FITS)
     said = next(block for block in blocks if isinstance(block, str) and block.startswith(f"**{COLUMBIA}.**"))
     assert "Lowest error of resnet18" in said
     assert "p corrected after Holm" in said
@@ -226,18 +226,16 @@ def test_bins_of_the_head(results):
 
 def test_a_bin_of_one_subject_is_marked(repository, tmp_path):
     results = make(repository, tmp_path, seeds=(0,), few=None)
-    path = results.file("predict_mean", "predictions", dataset=COLUMBIA, fold=0, seed=0, test=COLUMBIA)
     for found, _ in results.frames:
         if found["train"] == found["test"] == COLUMBIA and found["fold"] == 0:
-            stage = "predict_mean" if found["model"] == "mean" else "predict"
-            path = results.file(stage, "predictions", dataset=COLUMBIA, **found)
+            path = results._prediction(found)
             frame = pd.read_csv(path)
             frame.loc[0, "yaw"] = np.radians(-44)
             frame.to_csv(path, index=False)
     changed = Results(results.settings, results.folder)
     frame = conditions.by_gaze(changed)
     alone = frame[(frame.train == frame.test) & (frame.by == "angle") & (frame.from_deg == 45)]
-    assert alone.n_subjects.tolist() == [1, 1, 1]
+    assert alone.n_subjects.tolist() == [1, 1, 1, 1]
     text = "\n".join(block for block in conditions.by_gaze_section(changed, frame) if isinstance(block, str))
     assert "one subject: nothing is known of others" in text
 
@@ -278,7 +276,7 @@ def test_lines_of_the_calibration_figure(results, calibrated):
     assert len(figure.axes) == 4
     axes = figure.axes[0]
     own = (calibrated.train == calibrated.train[0]) & (calibrated.test == calibrated.test[0])
-    best = personal._best(calibrated, calibrated.train[0], calibrated.test[0])
+    best = personal._best(results, calibrated, calibrated.train[0], calibrated.test[0])
     rows = calibrated[own & (calibrated[personal.NETWORK] == list(best)).all(axis=1)]
     lines = {line.get_label(): line for line in axes.lines}
     assert set(lines) == {"no calibration", *FITS}
