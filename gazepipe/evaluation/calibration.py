@@ -126,6 +126,9 @@ def format_calibration(path: str | Path) -> str:
     frame = read_predictions(path)
     if units_of(frame) != "rad":
         raise UserError(f"{path}: holds points in pixels; personal calibration is of angles, so give pitch and yaw")
+    for name in ("seed", "fold"):
+        if name in frame.columns and frame.groupby("subject")[name].nunique().max() > 1:
+            raise UserError(f"{path}: column {name}: tells several trainings of one subject; give the rows of one")
     found = calibrate(frame)
     cells, notes = {}, {}
     for (fit, k), rows in found.groupby(["fit", "k"], sort=False):

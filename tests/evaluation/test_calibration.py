@@ -268,3 +268,11 @@ def test_points_are_refused(tmp_path):
         format_calibration(tmp_path / "p.csv")
     with pytest.raises(UserError, match="these predictions are points in pixels"):
         calibrate(pd.DataFrame({"subject": ["a"], "x": [0.0], "y": [0.0], "x_pred": [0.0], "y_pred": [0.0]}))
+
+
+@pytest.mark.parametrize("name", ["seed", "fold"])
+def test_several_trainings_of_a_subject_are_refused(tmp_path, name):
+    one = file_of(gaze(3, 20), gaze(3, 20, 1))
+    pd.concat([one.assign(**{name: 0}), one.assign(**{name: 1})]).to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(UserError, match=rf"p\.csv: column {name}: tells several trainings of one subject"):
+        format_calibration(tmp_path / "p.csv")
