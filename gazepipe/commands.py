@@ -31,8 +31,20 @@ def _errors(command: argparse.ArgumentParser) -> None:
         help="CSV with subject, pitch, yaw, pitch_pred, yaw_pred (radians), or subject, x, y, x_pred, y_pred (pixels); "
         "several are trainings of one method; {seed} and {fold} in a quoted name stand for those of many files",
     )
+    command.add_argument(
+        "--calibration",
+        action="store_true",
+        help="print the error after personal calibration with 1 to 16 samples of each subject instead",
+    )
 
     def run(args: argparse.Namespace) -> None:
+        if args.calibration:
+            from gazepipe.evaluation.calibration import format_calibration
+
+            if len(args.file) > 1:
+                raise UserError(f"{args.file[1]}: is a second file; --calibration takes one")
+            print(format_calibration(args.file[0]))
+            return
         from gazepipe.evaluation.trainings import format_trainings
 
         print(format_trainings(args.file))

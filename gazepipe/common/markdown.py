@@ -19,6 +19,8 @@ WITHOUT_NETWORK = {"mean": "predict the mean", "ridge": "ridge regression on pix
 """What is predicted without a network, by the name that stands for a model."""
 TEXT_COLUMNS = {
     "Model",
+    "Fit",
+    "Angle",
     "Subject",
     "Day",
     "Runtime",

@@ -16,6 +16,7 @@ alone nor than that over seeds alone, and a p-value is the largest of the three.
 docs/results/inference.md, beside the two-way bootstrap (Owen 2007) and others.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,6 +101,27 @@ def mean_interval(errors: pd.DataFrame, *, name: str = "errors") -> Interval:
     halves = half_widths(variances, dfs)
     half, df = float(halves.max()), float(dfs[halves.argmax()])
     return Interval(mean, mean - half, mean + half, df, **counts, reason=ONE_TRAINING if len(seeds) < 2 else "")
+
+
+def mean_intervals(errors: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """`mean_interval` of each group of a long table that has the columns `by`, too: by, then the fields of `Interval`.
+
+    The same numbers, many times faster for many groups. Groups come in the order in which they first appear, and are
+    named by their values in reasons and messages. Raises UserError as `mean_interval` does.
+    """
+    fold = errors["fold"] if "fold" in errors.columns else 0
+    table = errors.assign(fold=fold, group=errors.groupby(by, sort=False, dropna=False).ngroup())
+    groups = errors[by].drop_duplicates().reset_index(drop=True)
+    complete = _complete(table)
+    found = {}
+    whole = table[table["group"].map(complete)]
+    counts = {f"{name}s": whole.groupby("group")[name].transform("nunique") for name in ("seed", "subject")}
+    for _, rows in whole.assign(**counts).groupby(["seeds", "subjects"]):
+        found |= _intervals(rows)
+    for number, rows in table[~table["group"].map(complete)].groupby("group"):
+        found[number] = mean_interval(rows, name=", ".join(str(value) for value in groups.loc[number]))
+    fields = [found[number] for number in range(len(groups))]
+    return groups.join(pd.DataFrame(fields, columns=[field.name for field in dataclasses.fields(Interval)]))
 
 
 def compare(
@@ -249,6 +271,39 @@ def smallest_detectable(variances: np.ndarray, dfs: np.ndarray) -> float:
         for critical, df in zip(criticals, dfs, strict=True)
     ]
     return float((np.sqrt(variances) * shifts).max())
+
+
+def _complete(table: pd.DataFrame) -> pd.Series:
+    """Whether the rows of each group, by its number, are finite errors of several subjects, each tested by the same
+    number of folds with every seed, and once.
+    """
+    numeric = pd.api.types.is_numeric_dtype(table["error"])
+    sound = (np.isfinite(table["error"]) if numeric else False) & table[["fold", "seed", "subject"]].notna().all(axis=1)
+    by = table["group"]
+    seeds, subjects = table.groupby(by)["seed"].transform("nunique"), table.groupby(by)["subject"].transform("nunique")
+    runs = table.groupby(["group", "fold", "subject"], dropna=False)["seed"]
+    every_seed = (runs.transform("size") == seeds) & (runs.transform("nunique") == seeds)
+    of_subject = table.groupby(["group", "subject"], dropna=False)["seed"].transform("size")
+    alike = of_subject * subjects == table.groupby(by)["seed"].transform("size")
+    return (sound & every_seed & alike & (subjects > 1)).groupby(by).all()
+
+
+def _intervals(rows: pd.DataFrame) -> dict[int, Interval]:
+    """The interval of each group of `_complete` ones with the same numbers of seeds and subjects."""
+    cells = rows.groupby(["group", "seed", "subject"])["error"].mean()
+    numbers = cells.index.unique("group")
+    shape = len(numbers), rows["seeds"].iloc[0], rows["subjects"].iloc[0]
+    layouts = cells.to_numpy(np.float64).reshape(shape)
+    variances, dfs = variances_of_mean([layouts])
+    halves = half_widths(variances, np.broadcast_to(dfs, variances.shape))
+    widest = halves.argmax(axis=-1)
+    reason = ONE_TRAINING if shape[1] < 2 else ""
+    counts = {"n_subjects": int(shape[2]), "n_seeds": int(shape[1]), "reason": reason}
+    found = {}
+    for place, number in enumerate(numbers):
+        mean, half = float(layouts[place].mean()), float(halves[place, widest[place]])
+        found[number] = Interval(mean, mean - half, mean + half, float(dfs[place, widest[place]]), **counts)
+    return found
 
 
 def _effect_size(a: np.ndarray, b: np.ndarray) -> float:

@@ -40,6 +40,15 @@ def mean_columns(errors: pd.DataFrame, unit: str, network: Network) -> dict[str,
     }
 
 
+def mean_rows(errors: pd.DataFrame, by: list[str], unit: str) -> pd.DataFrame:
+    """`mean_columns` of each group of `errors`, by the columns `by`, model among them; in the order of the rows."""
+    found = inference.mean_intervals(errors, by)
+    certain = found["model"].isin(CONTROLS) & (found["reason"] == inference.ONE_TRAINING)
+    found["reason"] = found["reason"].mask(certain, "")
+    named = found.rename(columns=dict(zip(("mean", "low", "high"), _names(unit), strict=True)))
+    return named[[*by, *_names(unit), "n_subjects", "n_seeds", "reason"]]
+
+
 def introduction(frame: pd.DataFrame, marked: set[tuple]) -> list[str]:
     """What must be said above a table of `mean_columns`, as one paragraph or none: that its intervals hold for one
     training only, and what is bold (`marked`, of `best`).

@@ -13,13 +13,16 @@ from gazepipe.errors import UserError
 from gazepipe.evaluation.inference import mean_interval
 
 TRUE = {"rad": ["pitch", "yaw"], "px": ["x", "y"]}
+HEAD = ["head_pitch", "head_yaw"]
+"""Columns of the head pose, rad; a file may lack them."""
 PREDICTED = {units: [f"{name}_pred" for name in names] for units, names in TRUE.items()}
 NO_CSV = (pd.errors.EmptyDataError, pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError)
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
     """A prediction CSV: the columns subject (text), pitch, yaw, pitch_pred, yaw_pred (radians) or x, y, x_pred,
-    y_pred (pixels), any others; `units_of` tells which.
+    y_pred (pixels), any others; `units_of` tells which. Where it has both columns HEAD they are numbers, NaN where a
+    cell is empty.
 
     Raises UserError, naming file, line (the header is line 1) and column, for a file that is missing, empty
     or no CSV, a missing column, a value that is no number, not finite or an angle beyond +-pi,
@@ -50,6 +53,9 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
             raise UserError(f"{path}: line {_line(twice)}: sample {named} is predicted twice; keep one row of each")
     for column in numbers:
         frame[column] = _numbers(path, column, frame[column], limit=np.pi if units == "rad" else np.inf)
+    for column in HEAD if set(HEAD) <= set(frame.columns) else ():
+        known = frame[column].str.strip() != ""
+        frame[column] = _numbers(path, column, frame[column].where(known, "0"), limit=np.pi).where(known)
     return frame
 
 

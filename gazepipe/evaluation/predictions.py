@@ -13,8 +13,10 @@ from gazepipe.datasets.splits import read_split
 from gazepipe.datasets.store import Store
 
 KEYS = ("sample", "subject", "frame")
+HEAD = ("head_pitch", "head_yaw")
+"""Head pose, rad in the normalised frame; empty where the data set does not say."""
 COLUMNS = {
-    "rad": (*KEYS, "pitch", "yaw", "pitch_pred", "yaw_pred"),
+    "rad": (*KEYS, "pitch", "yaw", "pitch_pred", "yaw_pred", *HEAD),
     "px": (*KEYS, "x", "y", "x_pred", "y_pred"),
 }
 """By the unit of the target."""
@@ -38,6 +40,13 @@ def prediction_csv(path: Path, units: str) -> Iterator[Any]:
         def write(store: Store, rows: np.ndarray, predicted: np.ndarray) -> None:
             for row, gaze in zip(rows, predicted, strict=True):
                 numbers = (f"{value:.{DECIMALS[units]}f}" for value in (*store.target[row], *gaze))
-                writer.writerow([row, store.subject[row], store.frame[row], *numbers])
+                head = _head_cells(store.head_pose[row]) if units == "rad" else ()
+                writer.writerow([row, store.subject[row], store.frame[row], *numbers, *head])
 
         yield write
+
+
+def _head_cells(pose: np.ndarray) -> tuple[str, str]:
+    """Head pose [2] as it is written; a store holds exactly (0, 0) where its source gives none."""
+    pitch, yaw = (f"{value:.{DECIMALS['rad']}f}" for value in pose)
+    return (pitch, yaw) if pose.any() else ("", "")

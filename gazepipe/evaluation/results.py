@@ -1,6 +1,6 @@
 """The results that tables are made from: where each file lies, and the errors in the files of predictions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,15 @@ from gazepipe.common.files import read_json
 from gazepipe.common.markdown import row_name
 from gazepipe.datasets.store import Store, open_store
 from gazepipe.errors import UserError
-from gazepipe.evaluation.metrics import per_subject_errors, read_predictions, sample_errors
+from gazepipe.evaluation.metrics import (
+    HEAD,
+    PREDICTED,
+    TRUE,
+    per_subject_errors,
+    read_predictions,
+    sample_errors,
+    units_of,
+)
 from gazepipe.evaluation.settings import CONTROLS, NO_METHOD
 
 NAMES = ["train", "model", "method", "fold", "seed", "test"]
@@ -60,7 +68,8 @@ class Results:
     @cached_property
     def errors(self) -> pd.DataFrame:
         """Error (degrees or pixels) of every subject in every file of predictions: NAMES, subject, error."""
-        return self._read(lambda rows: per_subject_errors(rows).rename("error").reset_index(), self.predictions())
+        parts = [per_subject_errors(rows).rename("error").reset_index().assign(**names) for names, rows in self.frames]
+        return pd.concat(parts, ignore_index=True)[[*NAMES, "subject", "error"]].astype({"subject": str})
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -68,8 +77,17 @@ class Results:
 
         For tables that need more than means over subjects; of many large data sets this fills the memory.
         """
-        own = [names for names in self.predictions() if names["train"] == names["test"]]
-        return self._read(lambda rows: pd.DataFrame({"subject": rows.subject, "error": sample_errors(rows)}), own)
+        parts = [
+            rows[["subject", "error"]].assign(**names) for names, rows in self.frames if names["train"] == names["test"]
+        ]
+        return pd.concat(parts, ignore_index=True)[[*NAMES, "subject", "error"]].astype({"subject": str})
+
+    @cached_property
+    def frames(self) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+        """Every file of predictions: its NAMES, and of each row subject, gaze, predicted gaze, error (degrees or
+        pixels), and sample and HEAD where the file has them.
+        """
+        return [(names, _compact(read_predictions(self._prediction(names)))) for names in self.predictions()]
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -114,15 +132,6 @@ class Results:
                         for test in summary.tests:
                             yield dict(zip(NAMES, (train, model, method, fold, seed, test), strict=True))
 
-    def _read(
-        self, errors_of: Callable[[pd.DataFrame], pd.DataFrame], predictions: Iterator[dict] | list[dict]
-    ) -> pd.DataFrame:
-        parts = [
-            errors_of(read_predictions(self._prediction(names))).assign(**names).astype({"subject": str})
-            for names in predictions
-        ]
-        return pd.concat(parts, ignore_index=True)[[*NAMES, "subject", "error"]]
-
     def _prediction(self, names: dict[str, Any]) -> Path:
         stage = "predict_control" if names["model"] in CONTROLS else "predict"
         return self.file(stage, "predictions", dataset=names["train"], **names)
@@ -142,3 +151,11 @@ def _history(path: Path) -> pd.DataFrame:
     if not np.isfinite(history.to_numpy(np.float64)).all() or history["epoch"].duplicated().any():
         raise UserError(f"{path}: every epoch has one row with a finite validation error; delete it, run again")
     return history
+
+
+def _compact(frame: pd.DataFrame) -> pd.DataFrame:
+    """What tables use of `read_predictions`, and the error of each row."""
+    units = units_of(frame)
+    used = ["sample", "subject", *TRUE[units], *PREDICTED[units], *(HEAD if set(HEAD) <= set(frame.columns) else ())]
+    kept = frame[[column for column in used if column in frame.columns]]
+    return kept.assign(error=sample_errors(frame))

@@ -104,6 +104,13 @@ TABLES = (
     _pictures("learning", "angles", f"{FIGURES}.learning", ("learning-{dataset}",)),
     _pictures("filters", "rebirth", f"{FIGURES}.filters", ("filters",)),
     _pictures("gaze", "angles", f"{FIGURES}.gaze", ("gaze-{dataset}",)),
+    _table(
+        "calibration", "angles", "gazepipe.report.calibration", "gazepipe.report.calibration:draw", ("calibration",)
+    ),
+    _table(
+        "by_gaze", "angles", "gazepipe.report.conditions", "gazepipe.report.conditions:draw", ("gaze_pose-{dataset}",)
+    ),
+    _table("by_pose", "angles", "gazepipe.report.conditions"),
     _table("compression", "structural", "gazepipe.report.compression", compares=True),
     _table("near_eye", "point", "gazepipe.near_eye.tables"),
     _table(

@@ -148,6 +148,11 @@ HEAD = ",".join(COLUMNS) + "\n"
         ("sample," + HEAD + "0,a,0,0,0,0\n0,b,0,0,0,0\n0,a,0,0,0,0\n", "line 4: sample 0 is predicted twice"),
         (HEAD + "a,0,0,0,0,7\n", "is no CSV"),
         (HEAD + "a,0,0,0,0\na,0,0,0,0,7\n", "is no CSV"),
+        (
+            HEAD.strip() + ",head_pitch,head_yaw\na,0,0,0,0,x,0\n",
+            "line 2: head_pitch is 'x'; every angle is a finite number",
+        ),
+        (HEAD.strip() + ",head_pitch,head_yaw\na,0,0,0,0,,9\n", "line 2: head_yaw is 9, beyond pi"),
         (POINTS + "a,0,0,0,inf\n", "line 2: y_pred is 'inf'; every coordinate is a finite number"),
         ("subject,x,y\na,0,0\n", "no column x_pred, y_pred; found subject, x, y"),
     ],

@@ -10,11 +10,12 @@ from toy_points import PATCH as POINT_PATCH
 from toy_points import write_toy_points
 from toy_store import HEIGHT, PATCH, WIDTH, write_toy_split, write_toy_store
 
-from gazepipe.datasets.store import open_store
+from gazepipe.datasets.store import open_store, write_store
 from gazepipe.errors import UserError
 from gazepipe.evaluation import predict as predict_module
 from gazepipe.evaluation.control import predict_control
 from gazepipe.evaluation.mean import mean_gaze
+from gazepipe.evaluation.metrics import read_predictions
 from gazepipe.evaluation.predict import predict
 from gazepipe.evaluation.predictions import COLUMNS
 from gazepipe.evaluation.settings import ControlSettings, PredictSettings
@@ -70,6 +71,24 @@ def test_predictions_are_the_networks_with_the_runs_own_normalisation(folder, tm
             expected = model.eval()(seen)[0].numpy()
             np.testing.assert_allclose([float(row["pitch_pred"]), float(row["yaw_pred"])], expected, atol=2e-6)
     assert len({row["yaw_pred"] for row in rows}) > 40
+
+
+def test_the_head_pose_is_that_of_the_store_and_empty_where_it_is_not_known(folder, tmp_path):
+    source = open_store(folder / "toy.h5")
+    pose = np.zeros((len(source), 2), np.float32)
+    pose[::2] = np.random.default_rng(0).uniform(-0.5, 0.5, (len(source) // 2, 2))
+    batch = {"image": source.image, "target": source.target, "head_pose": pose}
+    names = {"subject": source.subject.tolist(), "frame": source.frame.tolist()}
+    write_store(tmp_path / "posed.h5", [{**batch, **names}], source.attrs)
+    predict(SETTINGS, folder / "model.safetensors", tmp_path / "posed.h5", folder / "toy.csv", tmp_path / "p.csv")
+    rows = list(csv.DictReader((tmp_path / "p.csv").open(newline="")))
+    for row in rows:
+        sample = int(row["sample"])
+        known = [f"{value:.6f}" for value in pose[sample]]
+        assert [row["head_pitch"], row["head_yaw"]] == (known if sample % 2 == 0 else ["", ""])
+    read = read_predictions(tmp_path / "p.csv")
+    assert read["head_yaw"].isna().tolist() == [int(sample) % 2 == 1 for sample in read["sample"]]
+    assert read["head_pitch"].dropna().to_numpy() == pytest.approx(pose[read["sample"].astype(int)[::2], 0], abs=1e-6)
 
 
 def test_the_batch_size_does_not_matter(folder, tmp_path, monkeypatch):

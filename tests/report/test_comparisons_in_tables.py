@@ -159,7 +159,9 @@ def test_one_subject_has_a_mean_and_no_more(run_of):
     assert found.reason == inference.ONE_SUBJECT
     page = run.page.read_text()
     assert re.fullmatch(r"\d\.\d\d ¹", line_of(page, "## Benchmark", "resnet18 + KD")[1])
-    assert page.count(f"- ¹ {inference.ONE_SUBJECT}") == 2
+    compared, _, personal = page.partition("## Personal calibration")
+    assert compared.count(f"- ¹ {inference.ONE_SUBJECT}") == 2
+    assert personal.count(f"- ¹ {inference.ONE_SUBJECT}") == 3
     assert BOLD not in page
 
 
