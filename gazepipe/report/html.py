@@ -7,6 +7,7 @@ text, pictures come from the results alone, and links with a scheme that runs co
 import base64
 import itertools
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
@@ -20,6 +21,8 @@ INLINE_BYTES, ALL_INLINE_BYTES = 600_000, 4_500_000
 """Pictures up to this size are written into the page, as long as all of them stay below the second number; others are
 read from their files when the page is shown."""
 NUMBER = re.compile(r"[<≤>≥≈×+ ]*([−-]?\d[\d,]*(?:\.\d+)?(?:e[+−-]?\d+)?) ?([kMG]\b)?")
+PNG = b"\x89PNG"
+VIEW_BOX = re.compile(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"')
 FACTORS = {None: 1, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -65,8 +68,11 @@ class Writer:
         """One line of Markdown."""
         return self._parser.renderInline(text)
 
-    def html(self, text: str, heading: str = "", deeper: int = 0) -> str:
-        """Markdown as HTML. Tables are named by the last heading, at first `heading`; headings go `deeper`."""
+    def html(self, text: str, heading: str = "", deeper: int = 0, numbered: bool = True) -> str:
+        """Markdown as HTML. Tables are named by the last heading, at first `heading`; headings go `deeper`.
+
+        Tables that are not `numbered` stay as they are: they neither sort nor filter.
+        """
         tokens = self._parser.parse(text)
         written: list[Token] = []
         place = 0
@@ -79,7 +85,7 @@ class Writer:
                 written.append(token)
                 place += 1
             elif token.type == "table_open":
-                written += self._table(tokens[place : end + 1], heading)
+                written += self._table(tokens[place : end + 1], heading, numbered)
                 place = end + 1
             elif token.type == "paragraph_open" and _pictures(tokens[place + 1]):
                 written += [_raw(self._figure(each)) for each in _pictures(tokens[place + 1])]
@@ -91,16 +97,16 @@ class Writer:
 
     # ---- tables
 
-    def _table(self, tokens: list[Token], heading: str) -> Iterator[Token]:
+    def _table(self, tokens: list[Token], heading: str, numbered: bool) -> Iterator[Token]:
         rows = list(_rows(tokens))
         for column in range(len(rows[0])):
             _sortable([row[column] for row in rows])
-        self.tables += 1
-        tokens[0].attrSet("class", "data")
-        caption = f"<caption>Table {self.tables}. {self.inline(heading)}</caption>\n"
+        self.tables += numbered
+        name = f"Table {self.tables}. {self.inline(heading)}" if numbered else self.inline(heading)
+        tokens[0].attrSet("class", "data sorts" if numbered else "data")
         yield _raw('<div class="box">\n')
         yield tokens[0]
-        yield _raw(caption)
+        yield _raw(f"<caption{'' if numbered else ' class=hidden'}>{name}</caption>\n")
         yield from tokens[1:]
         yield _raw("</div>\n")
 
@@ -129,11 +135,23 @@ class Writer:
         if ":" in name or not inside or path.suffix not in TYPES or not path.is_file():
             return text
         size = path.stat().st_size
-        source = escape(name)
+        source = f'{escape(name)}" loading="lazy'
         if size <= INLINE_BYTES and self.inlined + size <= ALL_INLINE_BYTES:
             self.inlined += size
             source = f"data:{TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
-        return f'<img src="{source}" alt="{text}" loading="lazy">'
+        return f'<img src="{source}" alt="{text}"{_size(path)}>'
+
+
+def _size(path: Path) -> str:
+    """Attributes with the picture's proportions, so that nothing on the page moves when it appears."""
+    with open(path, "rb") as file:
+        start = file.read(2000)
+    if path.suffix == ".png":
+        width, height = struct.unpack(">II", start[16:24]) if start.startswith(PNG) else (0, 0)
+    else:
+        found = VIEW_BOX.search(start)
+        width, height = (round(float(value)) for value in found.groups()) if found else (0, 0)
+    return f' width="{width}" height="{height}"' if width and height else ""
 
 
 def _raw(content: str) -> Token:

@@ -124,7 +124,7 @@ DataTable.ext.type.order["measured-asc"] = (a, b) => last(a, b) || a - b;
 DataTable.ext.type.order["measured-desc"] = (a, b) => last(a, b) || b - a;
 
 const few = (cells) => new Set(cells).size;
-for (const table of document.querySelectorAll("table.data")) {
+for (const table of document.querySelectorAll("table.sorts")) {
   const rows = table.tBodies[0] ? table.tBodies[0].rows.length : 0;
   if (rows < 2) continue;
   const heads = [...table.tHead.rows[0].cells];
@@ -138,8 +138,7 @@ for (const table of document.querySelectorAll("table.data")) {
     columnDefs, paging: false, order: [], autoWidth: false,
     layout: { topStart: null, topEnd: null, top2Start: "search", bottomStart: "info", bottomEnd: null },
     language: {
-      search: "Filter rows", info: "_TOTAL_ rows", infoEmpty: "no row", infoFiltered: "of _MAX_",
-      zeroRecords: "no row has that",
+      search: "Filter rows", info: "", infoEmpty: "", infoFiltered: "_TOTAL_ of _MAX_ rows", zeroRecords: "no row",
     },
   });
 }

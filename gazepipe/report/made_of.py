@@ -77,8 +77,8 @@ def _checksums(settings: PageSettings, folder: Path) -> str:
     return (
         "### Checksums\n\n"
         f"[{path.name}]({path.relative_to(folder).as_posix()}) lists {len(files)} results ({size / 1e6:.1f} MB); its"
-        f" own SHA-256 is `{sha256(path)}`. `gazepipe check {settings.root}` compares every file with it. This page is made"
-        " after it and from what it lists."
+        f" own SHA-256 is `{sha256(path)}`. `gazepipe check {settings.root}` compares every file with it. This page is"
+        " made after it, from what it lists."
     )
 
 

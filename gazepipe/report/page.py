@@ -36,7 +36,7 @@ def page(settings: PageSettings, folder: Path) -> None:
     content = [
         *((written.inline(name), written.html(body, name)) for name, body in sections if name != WHAT_WAS_RUN),
         *_sheets(settings, written),
-        ("Files", written.html(_files(settings, folder))),
+        ("Files", written.html(_files(settings, folder), "Files", numbered=False)),
         ("Methods", _methods(settings, written)),
         *_bundles(settings, folder, written),
         ("Provenance", _provenance(settings, folder, was_run, written)),
@@ -104,7 +104,7 @@ def _methods(settings: PageSettings, written: Writer) -> str:
     cards = []
     for name, card in settings.methods.items():
         kinds = ", ".join(card.kinds) or "labels alone"
-        shown = written.html(method_card(name, card), f"method {name}")
+        shown = written.html(method_card(name, card), f"Settings of the method {name}", numbered=False)
         cards.append(f"<details><summary>{escape(name)} <span>{escape(kinds)}</span></summary>\n{shown}</details>")
     return "\n".join(cards)
 
@@ -113,7 +113,7 @@ def _bundles(settings: PageSettings, folder: Path, written: Writer) -> Iterator[
     """The model card of each exported network."""
     cards = [
         f"<details><summary>{escape(name)}</summary>\n"
-        f"{written.html(_text(folder / path), name, deeper=2)}"
+        f"{written.html(_text(folder / path), name, deeper=2, numbered=False)}"
         f'<p><a href="{escape(Path(path).parent.as_posix())}/">the bundle</a></p></details>'
         for name, path in settings.bundles.items()
     ]
@@ -139,7 +139,8 @@ def _document(title: str, top: str, sections: list[Section]) -> str:
     )
     library = {end: _library(end) for end in ("js", "css")}
     allowed = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}' blob:"
+    policy = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'"
+    policy += f"; script-src 'sha256-{allowed}' blob:"
     return f"""<!doctype html>
 <html lang="en">
 <head>
