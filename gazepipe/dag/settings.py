@@ -270,7 +270,6 @@ def _card(config: Config, name: str) -> MethodCard:
     node = config.methods[name]
     models = [model for model, method in runs.networks(config) if method == name]
     learners = models or config.benchmark.models
-    pairs = [(model, dataset) for model in learners for dataset in runs.datasets_for(config, model)]
     return MethodCard(
         parent=node.parent,
         teacher=node.teacher,
@@ -278,8 +277,11 @@ def _card(config: Config, name: str) -> MethodCard:
         control=getattr(node, "control", None),
         kinds={kind: settings.deciding() for kind, settings in node.chosen.items()},
         trainings={
-            f"{model} on {dataset}": select.training_of(config, dataset, model, name).deciding()
-            for model, dataset in pairs
+            model: {
+                dataset: select.training_of(config, dataset, model, name).deciding()
+                for dataset in runs.datasets_for(config, model)
+            }
+            for model in learners
         },
         networks=models,
     )

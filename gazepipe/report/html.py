@@ -20,7 +20,7 @@ TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 INLINE_BYTES, ALL_INLINE_BYTES = 600_000, 4_500_000
 """Pictures up to this size are written into the page, as long as all of them stay below the second number; others are
 read from their files when the page is shown."""
-NUMBER = re.compile(r"[<≤>≥≈×+ ]*([−-]?\d[\d,]*(?:\.\d+)?(?:e[+−-]?\d+)?) ?([kMG]\b)?")
+NUMBER = re.compile(r"[<≤>≥≈×+ ]*([−-]?\d[\d,]*(?:\.\d+)?(?:e[+−-]?\d+)?)(?![A-Za-z0-9])(?: ?([kMG])\b)?")
 PNG = b"\x89PNG"
 VIEW_BOX = re.compile(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"')
 FACTORS = {None: 1, "k": 1e3, "M": 1e6, "G": 1e9}
@@ -98,10 +98,11 @@ class Writer:
     # ---- tables
 
     def _table(self, tokens: list[Token], heading: str, numbered: bool) -> Iterator[Token]:
-        rows = list(_rows(tokens))
-        for column in range(len(rows[0])):
-            _sortable([row[column] for row in rows])
-        self.tables += numbered
+        if numbered:
+            rows = list(_rows(tokens))
+            for column in range(len(rows[0])):
+                _sortable([row[column] for row in rows])
+            self.tables += 1
         name = f"Table {self.tables}. {self.inline(heading)}" if numbered else self.inline(heading)
         tokens[0].attrSet("class", "data sorts" if numbered else "data")
         yield _raw('<div class="box">\n')

@@ -52,10 +52,11 @@ dl.facts dd { margin: 0; }
 table.data { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; width: auto; margin: 0; }
 table.data caption { caption-side: top; text-align: left; color: var(--soft); padding: .2rem 0; font-size: .88rem; }
 table.data th, table.data td { padding: .35rem .75rem; border-bottom: 1px solid var(--line); text-align: left; }
+table.data td { vertical-align: top; }
 table.data thead th { border-bottom: 2px solid var(--soft); vertical-align: bottom; font-weight: 600; }
 table.data .number, table.data.dataTable .number { text-align: right !important; }
 table.data .text, table.data.dataTable .text { text-align: left !important; }
-table.data td.number { white-space: nowrap; }
+table.sorts td.number { white-space: nowrap; }
 table.data tbody tr:nth-child(even) { background: var(--band); }
 
 figure { margin: 1rem 0 1.75rem; max-width: 62rem; }
@@ -68,6 +69,7 @@ details[open] { padding-bottom: .75rem; }
 summary { cursor: pointer; padding: .55rem 0; font-weight: 600; }
 summary span { font-weight: 400; color: var(--soft); }
 
+:root, :root.dark { --dt-html-background: transparent; }
 div.dt-container { color: var(--ink); width: fit-content; max-width: 100%; }
 div.dt-container .dt-layout-row { margin: .25rem 0 !important; }
 div.dt-container .dt-search input {

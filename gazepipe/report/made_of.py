@@ -12,7 +12,7 @@ import yaml
 
 from gazepipe.common.files import read_json, sha256
 from gazepipe.common.machine import commit, versions
-from gazepipe.common.markdown import label, plain, table
+from gazepipe.common.markdown import plain, table
 from gazepipe.errors import UserError
 from gazepipe.report.settings import PageSettings
 
@@ -25,7 +25,7 @@ def provenance(settings: PageSettings, folder: Path) -> str:
     """Source, machines, packages, checksums and times, in Markdown."""
     facts = [read_json(path) for path in settings.facts(folder)]
     sections = [
-        _source(settings),
+        _source(),
         _machines(facts),
         _checksums(settings, folder),
         _times(folder),
@@ -40,12 +40,10 @@ def configuration(settings: PageSettings) -> str:
     return f'<pre tabindex="0">{escape(text)}</pre>'
 
 
-def _source(settings: PageSettings) -> str:
-    sources = [(label(each.model, each.method), f"`{each.source}`") for each in settings.about.networks]
-    frame = pd.DataFrame(sources, columns=["Model", "Fingerprint of the training source"])
+def _source() -> str:
     found = commit()
     known = f"git commit `{found}`" if found else "git commit not known (no checkout)"
-    return f"### Source\n\ngazepipe {versions(())['gazepipe']}, {known}, when this page was made.\n\n{table(frame)}"
+    return f"This page was made by gazepipe {versions(())['gazepipe']}, {known}."
 
 
 def _machines(facts: list[dict[str, Any]]) -> str:

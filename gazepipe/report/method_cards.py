@@ -1,6 +1,6 @@
 """Method cards: what each method of a run does, from its configuration."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gazepipe.common.markdown import plain
@@ -71,21 +71,36 @@ def _training(card: MethodCard) -> str:
     defaults = Training().model_dump(mode="json")
     rows = []
     for name, default in defaults.items():
-        values = {run: settings[name] for run, settings in card.trainings.items()}
-        texts = {run: _value(value) for run, value in values.items()}
+        values = {
+            (model, dataset): settings[name]
+            for model, datasets in card.trainings.items()
+            for dataset, settings in datasets.items()
+        }
         if name in OWN or any(value != default for value in values.values()):
+            texts = {run: _value(value) for run, value in values.items()}
             rows.append((f"training.{name}", _shared(texts), _said(Training.model_fields[name].description)))
     return _table(("Setting", "Value", "What it is"), rows)
 
 
-def _shared(texts: Mapping[str, str]) -> str:
-    """One value, or each with the runs that have it."""
-    groups: dict[str, list[str]] = {}
+def _shared(texts: Mapping[tuple[str, str], str]) -> str:
+    """One value; or each with the models, the data sets, or the models on data sets that have it."""
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    by_model, by_dataset = (_by(texts, lambda run, place=place: run[place]) for place in (0, 1))
+    found = by_model or by_dataset or _by(texts, lambda run: " on ".join(run)) or {}
+    return "; ".join(f"{text}: {', '.join(names)}" for text, names in found.items())
+
+
+def _by(texts: Mapping[tuple[str, str], str], name: Callable[[tuple[str, str]], str]) -> dict[str, list[str]] | None:
+    """The names that have each value; None where a name has several."""
+    values: dict[str, str] = {}
     for run, text in texts.items():
-        groups.setdefault(text, []).append(run)
-    if len(groups) == 1:
-        return next(iter(groups))
-    return "; ".join(f"{text} ({', '.join(runs)})" for text, runs in groups.items())
+        if values.setdefault(name(run), text) != text:
+            return None
+    groups: dict[str, list[str]] = {}
+    for each, text in values.items():
+        groups.setdefault(text, []).append(each)
+    return groups
 
 
 def _value(value: Any) -> str:

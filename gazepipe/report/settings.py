@@ -248,7 +248,7 @@ class MethodCard(Settings):
     """The method that trains as long without the idea."""
     kinds: dict[str, dict[str, Any]]
     """The settings of its kinds by name."""
-    trainings: dict[str, dict[str, Any]]
+    trainings: dict[str, dict[str, dict[str, Any]]]
     """Its training settings, by model and data set."""
     networks: list[str]
     """The selected models that it is applied to; none for a method that others only start or learn from."""
