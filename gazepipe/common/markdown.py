@@ -42,7 +42,7 @@ MISSING = "—"
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-MARKS = re.compile(r"([\\`*_{}\[\]<>|#!~&])")
+MARKS = re.compile(r"([\\`*\[\]<>|&])")
 """Characters that mean something in Markdown."""
 
 

@@ -194,11 +194,11 @@ def _text(inline: Token) -> str:
 
 
 def _sortable(column: list[Cell]) -> None:
-    """Mark a column: what its cells are sorted by, if most of them begin with a number."""
+    """Mark a column: what its cells are sorted by, if half of them begin with a number."""
     (head, _), *cells = column
     numbers = [number(text) for _, text in cells]
     there = [text for _, text in cells if text not in ("", "—")]
-    numeric = 2 * sum(value is not None for value in numbers) > len(there)
+    numeric = 2 * sum(value is not None for value in numbers) >= max(1, len(there))
     head.attrSet("scope", "col")
     head.attrSet("class", "number" if numeric else "text")
     for (cell, _), value in zip(cells, numbers, strict=True):

@@ -69,7 +69,7 @@ details[open] { padding-bottom: .75rem; }
 summary { cursor: pointer; padding: .55rem 0; font-weight: 600; }
 summary span { font-weight: 400; color: var(--soft); }
 
-:root, :root.dark { --dt-html-background: transparent; }
+:root, :root.dark { --dt-html-background: var(--paper); }
 div.dt-container { color: var(--ink); width: fit-content; max-width: 100%; }
 div.dt-container .dt-layout-row { margin: .25rem 0 !important; }
 div.dt-container .dt-search input {
