@@ -42,6 +42,10 @@ def paged_run(repository: Path, folder: Path) -> Run:
         write_json(run.file(file), FACTS)
     for file in run.plan.inputs(Job.of("page"))["bundles"]:
         write_text(run.file(file), "# Gaze network <img src=x onerror=alert(1)>\n\n## Limits\n\n- It always answers.\n")
+    for file in run.plan.outputs(Job.of("explain", **run.plan.settings(Job.of("tables")).explained[0])).values():
+        path = folder / Path(file).relative_to(run.plan.root)
+        if not path.exists():
+            path.write_bytes(b"")
     write_text(folder / "benchmarks/train-columbia-drawn-resnet18-base-0-0.tsv", "s\tmax_rss\n90.0\t400.0\n")
     run.write()
     write_page(run)
