@@ -144,6 +144,9 @@ def test_the_page_has_every_part(paged):
         assert said in shown, said
     for link in ("tables/benchmark.csv", "checksums.json", "tables.md", "deploy/columbia-drawn/resnet18/base/"):
         assert f'href="{link}"' in text
+    benchmark = text[text.index('<section id="benchmark"') : text.index('<section id="cross-dataset"')]
+    assert 'href="tables/benchmark.csv"' in benchmark
+    assert 'href="tables/benchmark.tex"' in benchmark
 
 
 def test_what_others_wrote_is_text(paged):

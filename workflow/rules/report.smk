@@ -3,7 +3,7 @@ rule tables:
     input:
         unpack(inputs("tables")),
     output:
-        **outputs("tables"),
+        **in_report(outputs("tables")),
     log:
         logged("tables"),
     benchmark:
