@@ -60,7 +60,7 @@ table.sorts td.number { white-space: nowrap; }
 table.data tbody tr:nth-child(even) { background: var(--band); }
 
 figure { margin: 1rem 0 1.75rem; max-width: 62rem; }
-figure img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line); }
+figure img { display: block; max-width: 100%; max-height: 56rem; width: auto; height: auto; background: #fff; border: 1px solid var(--line); }
 figcaption { color: var(--soft); font-size: .88rem; padding-top: .4rem; }
 .files a { margin-right: .4rem; font-size: .85rem; }
 
@@ -72,6 +72,7 @@ summary span { font-weight: 400; color: var(--soft); }
 :root, :root.dark { --dt-html-background: var(--paper); }
 div.dt-container { color: var(--ink); width: fit-content; max-width: 100%; }
 div.dt-container .dt-layout-row { margin: .25rem 0 !important; }
+div.dt-container .dt-layout-row .dt-layout-cell { text-align: left !important; margin: 0 !important; }
 div.dt-container .dt-search input {
   background: var(--paper); color: var(--ink); border: 1px solid var(--soft); border-radius: .3rem;
   padding: .3rem .5rem; font: inherit; font-size: .9rem; max-width: 12rem; margin-left: .4rem;
