@@ -60,7 +60,10 @@ table.sorts td.number { white-space: nowrap; }
 table.data tbody tr:nth-child(even) { background: var(--band); }
 
 figure { margin: 1rem 0 1.75rem; max-width: 62rem; }
-figure img { display: block; max-width: 100%; max-height: 56rem; width: auto; height: auto; background: #fff; border: 1px solid var(--line); }
+figure img {
+  display: block; max-width: 100%; max-height: 56rem; width: auto; height: auto;
+  background: #fff; border: 1px solid var(--line);
+}
 figcaption { color: var(--soft); font-size: .88rem; padding-top: .4rem; }
 .files a { margin-right: .4rem; font-size: .85rem; }
 
