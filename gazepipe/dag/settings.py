@@ -244,7 +244,6 @@ def page(plan: Plan) -> PageSettings:
             f"{names['dataset']}: {names['model']}/{names['method']}": path
             for (names, _), path in zip(bundles, below["bundles"], strict=True)
         },
-        runs=below["facts"],
         configuration=_used(config),
     )
 
@@ -278,7 +277,7 @@ def _card(config: Config, name: str) -> MethodCard:
         kinds={kind: settings.deciding() for kind, settings in node.chosen.items()},
         trainings={
             model: {
-                dataset: select.training_of(config, dataset, model, name).deciding()
+                dataset: select.training_of(config, dataset, model, name).model_dump(mode="json", exclude_defaults=True)
                 for dataset in runs.datasets_for(config, model)
             }
             for model in learners

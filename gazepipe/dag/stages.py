@@ -258,6 +258,7 @@ STAGES = {
         inputs="gazepipe.dag.inputs:page",
         besides=PAGE_READ,
         outputs={"page": "{results}/index.html"},
+        cores=_no_slot,
         whole_folder=True,
     ),
 }

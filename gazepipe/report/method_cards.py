@@ -72,7 +72,7 @@ def _training(card: MethodCard) -> str:
     rows = []
     for name, default in defaults.items():
         values = {
-            (model, dataset): settings[name]
+            (model, dataset): settings.get(name, default)
             for model, datasets in card.trainings.items()
             for dataset, settings in datasets.items()
         }

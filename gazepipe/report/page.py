@@ -70,7 +70,7 @@ def _summary(settings: PageSettings) -> str:
         ],
         "Networks": [label(network.model, network.method) for network in about.networks],
         "Seeds": [str(seed) for seed in about.seeds],
-        "Trainings": [str(len(settings.runs))],
+        "Trainings": [str(len(settings.facts(Path())))],
     }
     items = "".join(f"<dt>{name}</dt><dd>{escape(', '.join(values))}</dd>" for name, values in rows.items())
     return f'<dl class="facts">{items}</dl>\n'

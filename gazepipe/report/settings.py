@@ -249,7 +249,7 @@ class MethodCard(Settings):
     kinds: dict[str, dict[str, Any]]
     """The settings of its kinds by name."""
     trainings: dict[str, dict[str, dict[str, Any]]]
-    """Its training settings, by model and data set."""
+    """Its training settings that are not the defaults, by model and data set."""
     networks: list[str]
     """The selected models that it is applied to; none for a method that others only start or learn from."""
 
@@ -269,11 +269,18 @@ class PageSettings(Settings):
     """The contact sheet of each data set, below the results folder."""
     bundles: dict[str, str]
     """The card of each exported network by "data set: model/method", below the results folder."""
-    runs: list[str]
-    """The facts of each training, below the results folder."""
     configuration: dict[str, Any]
     """The part of the configuration that the run uses."""
 
     def facts(self, folder: Path) -> list[Path]:
         """Where the facts of the trainings lie."""
-        return [folder / name for name in self.runs]
+        about = self.about
+        networks = [(each.model, {"model": each.model, "method": each.method}) for each in about.networks]
+        return [
+            about.file(folder, "train", "facts", dataset=name, **network, fold=fold, seed=seed)
+            for name, dataset in about.datasets.items()
+            for model, network in networks
+            if about.models[model].task == dataset.task
+            for fold in dataset.folds
+            for seed in about.seeds
+        ]

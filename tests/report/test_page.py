@@ -3,6 +3,7 @@
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from toy_page import HOSTILE, PICTURE, write_page
@@ -214,6 +215,14 @@ def test_a_card_tells_what_a_method_does(repository):
     assert "| training.optimizer | sgd |" in text
     assert "training.schedule" not in text  # as it is by default
     assert "Not in the tables itself" in method_card("base", cards["base"])
+
+
+def test_the_facts_of_every_training_are_read(repository):
+    plan = Plan(config.load(config.read(repository / "config.yaml")))
+    job = Job.of("page")
+    named = [Path(plan.path(file)) for file in plan.inputs(job)["facts"]]
+    assert sorted(plan.settings(job).facts(Path(plan.root))) == sorted(named)
+    assert len(named) > 20
 
 
 @pytest.mark.parametrize(
