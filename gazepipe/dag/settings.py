@@ -249,13 +249,13 @@ def page(plan: Plan) -> PageSettings:
 
 
 def _methods_of_the_run(config: Config) -> list[str]:
-    """The selected methods, each after those that it starts from, learns from or is compared with."""
+    """The selected methods, each after those that it starts from or learns from."""
     found: dict[str, None] = {}
 
     def visit(name: str) -> None:
         node = config.methods[name]
         teacher = node.teacher.rpartition("/")[2] if node.teacher else None
-        for other in (node.parent, node.shape, teacher, getattr(node, "control", None)):
+        for other in (node.parent, node.shape, teacher):
             if other and other not in found:
                 visit(other)
         found[name] = None
@@ -267,13 +267,14 @@ def _methods_of_the_run(config: Config) -> list[str]:
 
 def _card(config: Config, name: str) -> MethodCard:
     node = config.methods[name]
+    control = getattr(node, "control", None)
     models = [model for model, method in runs.networks(config) if method == name]
     learners = models or config.benchmark.models
     return MethodCard(
         parent=node.parent,
         teacher=node.teacher,
         shape=node.shape,
-        control=getattr(node, "control", None),
+        control=control if control in {method for _, method in runs.networks(config)} else None,
         kinds={kind: settings.deciding() for kind, settings in node.chosen.items()},
         trainings={
             model: {

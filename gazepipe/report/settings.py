@@ -245,7 +245,7 @@ class MethodCard(Settings):
     shape: str | None
     """The method whose network it trains from nothing."""
     control: str | None
-    """The method that trains as long without the idea."""
+    """The method that trains as long without the idea, if it is selected, too."""
     kinds: dict[str, dict[str, Any]]
     """The settings of its kinds by name."""
     trainings: dict[str, dict[str, dict[str, Any]]]
