@@ -267,14 +267,13 @@ def _methods_of_the_run(config: Config) -> list[str]:
 
 def _card(config: Config, name: str) -> MethodCard:
     node = config.methods[name]
-    control = getattr(node, "control", None)
     models = [model for model, method in runs.networks(config) if method == name]
     learners = models or config.benchmark.models
     return MethodCard(
         parent=node.parent,
         teacher=node.teacher,
         shape=node.shape,
-        control=control if control in {method for _, method in runs.networks(config)} else None,
+        control=node.control if node.control in {method for _, method in runs.networks(config)} else None,
         kinds={kind: settings.deciding() for kind, settings in node.chosen.items()},
         trainings={
             model: {

@@ -103,7 +103,7 @@ def _weights(path: Path, names: dict[str, str]) -> None:
 
 WRITERS = {
     "predict": _predictions,
-    "predict_mean": _predictions,
+    "predict_control": _predictions,
     "profile": _profile,
     "explain": _explanation,
     "explain_seeds": _agreement,
