@@ -1,4 +1,5 @@
-# make tables   from nothing to results/tables.md (creates .venv first)
+# make tables   from nothing to results/tables.md and the page results/index.html (creates .venv first)
+# make report   Snakemake's own report, results/report.html, and the page again with a link to it
 # make test     the tests
 # make lint     linters, as CI runs them
 
@@ -10,13 +11,17 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: tables test lint smoke clean
+.PHONY: tables report test lint smoke clean
 
 tables: $(READY)
-	snakemake --cores $(CORES) results/tables.md
+	snakemake --cores $(CORES) results/tables.md results/index.html
 
 smoke: $(READY)
-	snakemake --cores $(CORES) --configfile config/smoke.yaml -- results/smoke/tables.md
+	snakemake --cores $(CORES) --configfile config/smoke.yaml -- results/smoke/tables.md results/smoke/index.html
+
+report: $(READY)
+	snakemake --cores $(CORES) --report results/report.html
+	snakemake --cores $(CORES) --force results/index.html
 
 # A file's tests go to one process, so that what they share is made once; the order is that of tests/conftest.py.
 test: $(READY)

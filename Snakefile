@@ -1,4 +1,6 @@
-"""gazepipe as one DAG: fetch, prepare, split, train, predict, profile, tables. The default target is results/tables.md."""
+"""gazepipe as one DAG: fetch, prepare, split, train, predict, profile, tables, page.
+
+The default target is results/tables.md and results/index.html."""
 
 import os
 import sys
@@ -21,6 +23,7 @@ rule all:
     default_target: True
     input:
         f"{RESULTS}/tables.md",
+        f"{RESULTS}/index.html",
     localrule: True
 
 

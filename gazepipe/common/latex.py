@@ -41,7 +41,8 @@ SPECIAL = {
 """How characters are written that LaTeX reads otherwise, or that its first fonts lack."""
 DIGIT_OF = {chr(raised): chr(digit) for digit, raised in RAISED.items()}
 MARKUP = re.compile(
-    r"`(?P<code>[^`]+)`"
+    r"\\(?P<escaped>[\\`*\[\]<>|&])"
+    r"|`(?P<code>[^`]+)`"
     r"|!\[[^\]]*\]\([^)]*\)"
     r"|\[(?P<link>[^\]]*)\]\([^)]*\)"
     r"|\*\*(?P<bold>.+?)\*\*"
@@ -136,6 +137,8 @@ def _command(found: re.Match[str]) -> str:
     match kind:
         case "raised":
             return f"$^{{{''.join(DIGIT_OF[digit] for digit in content)}}}$"
+        case "escaped":
+            return _escaped(content)
         case "minus":
             return "$-$"
         case "link":

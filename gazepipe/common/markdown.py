@@ -1,5 +1,7 @@
 """Tables in Markdown, and how numbers and names of networks are written in them."""
 
+import re
+
 import pandas as pd
 from tabulate import tabulate
 
@@ -40,6 +42,15 @@ TEXT_COLUMNS = {
 MISSING = "—"
 """A cell without a number."""
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+MARKS = re.compile(r"([\\`*\[\]<>|&])")
+"""Characters that mean something in Markdown."""
+
+
+def plain(text: str) -> str:
+    """Text that others wrote (names of subjects, of processors), so that Markdown shows it as it is, on one line."""
+    return MARKS.sub(r"\\\1", " ".join(text.split()))
 
 
 class Notes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gazepipe.common.named import module_of
-from gazepipe.dag import runs
+from gazepipe.dag import runs, tables
 from gazepipe.dag.stage import Files, made
 from gazepipe.dag.stages import BUNDLE
 from gazepipe.evaluation.settings import CONTROLS
@@ -112,6 +112,21 @@ def timed(plan: Plan, dataset: str) -> Files:
         "bundles": [made("export", first, **each) for each in names],
         "beside": [made("export", other, **each) for each in names for other in others],
         "weights": [made("train", "weights", **runs.first(plan.config, **each)) for each in names],
+    }
+
+
+def page(plan: Plan) -> Files:
+    """Everything that the tables wrote, facts of the trainings, contact sheets, cards of bundles."""
+    config = plan.config
+    return {
+        "tables": [made("tables", name) for name in tables.outputs(plan)],
+        "facts": [made("train", "facts", **run) for run in runs.selected(config)],
+        "sheets": [made("sheet", "sheet", dataset=dataset) for dataset in config.benchmark.datasets],
+        "bundles": [
+            made("export", "card", dataset=dataset, model=model, method=method)
+            for dataset in runs.deployed_datasets(config)
+            for model, method in runs.deployed(config, dataset)
+        ],
     }
 
 

@@ -137,8 +137,8 @@ class Plan:
         return tuple(kind.code.partition(":")[0] for kind in self.config.methods[method].chosen.values())
 
     def targets(self) -> Iterator[Job]:
-        """The jobs that are requested by name: the tables, and every bundle that may be exported."""
-        yield Job.of("tables")
+        """The jobs that are requested by name: the page and its tables, and every bundle that may be exported."""
+        yield Job.of("page")
         for dataset in self.config.benchmark.datasets:
             for model, method in select.networks_for(self.config, dataset):
                 yield Job.of("export", dataset=dataset, model=model, method=method)

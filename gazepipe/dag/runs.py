@@ -110,6 +110,16 @@ def of_network(config: Config, dataset: str, model: str, method: str) -> list[Ru
     ]
 
 
+def selected(config: Config) -> list[Run]:
+    """Every selected run."""
+    return [
+        run
+        for dataset in config.benchmark.datasets
+        for model, method in select.networks_for(config, dataset)
+        for run in of_network(config, dataset, model, method)
+    ]
+
+
 def explained(config: Config) -> list[Run]:
     """The runs that are explained: of every near-eye network that is neither shrunk nor shaped as one that is, and can
     have learnt."""

@@ -5,7 +5,7 @@ One function a stage, (plan, wildcards) -> frozen settings.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gazepipe.common.settings import Settings
 from gazepipe.config import select
@@ -25,7 +25,15 @@ from gazepipe.methods.settings import Kinds, TrainSettings
 from gazepipe.models.settings import Spec
 from gazepipe.near_eye.settings import AgreementSettings, ExplainSettings
 from gazepipe.profiling.settings import ProfileSettings
-from gazepipe.report.settings import DatasetSummary, MethodSummary, ModelSummary, NetworkSummary, TablesSettings
+from gazepipe.report.settings import (
+    DatasetSummary,
+    MethodCard,
+    MethodSummary,
+    ModelSummary,
+    NetworkSummary,
+    PageSettings,
+    TablesSettings,
+)
 
 if TYPE_CHECKING:
     from gazepipe.config.schema import Config
@@ -220,6 +228,73 @@ def tables(plan: Plan) -> TablesSettings:
         statistics=config.statistics,
         files=_files(plan),
     )
+
+
+def page(plan: Plan) -> PageSettings:
+    config, files = plan.config, plan.inputs(Job.of("page"))
+    bundles = [(dict(file.job.wildcards), file) for file in files["bundles"]]
+    below = {name: [plan.path(file).removeprefix(f"{plan.root}/") for file in found] for name, found in files.items()}
+    return PageSettings(
+        root=plan.root,
+        about=tables(plan),
+        methods={name: _card(config, name) for name in _methods_of_the_run(config)},
+        files=below["tables"],
+        sheets=dict(zip(config.benchmark.datasets, below["sheets"], strict=True)),
+        bundles={
+            f"{names['dataset']}: {names['model']}/{names['method']}": path
+            for (names, _), path in zip(bundles, below["bundles"], strict=True)
+        },
+        configuration=_used(config),
+    )
+
+
+def _methods_of_the_run(config: Config) -> list[str]:
+    """The selected methods, each after those that it starts from or learns from."""
+    found: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        node = config.methods[name]
+        teacher = node.teacher.rpartition("/")[2] if node.teacher else None
+        for other in (node.parent, node.shape, teacher):
+            if other and other not in found:
+                visit(other)
+        found[name] = None
+
+    for _, method in runs.networks(config):
+        visit(method)
+    return list(found)
+
+
+def _card(config: Config, name: str) -> MethodCard:
+    node = config.methods[name]
+    models = [model for model, method in runs.networks(config) if method == name]
+    learners = models or config.benchmark.models
+    return MethodCard(
+        parent=node.parent,
+        teacher=node.teacher,
+        shape=node.shape,
+        control=node.control if node.control in {method for _, method in runs.networks(config)} else None,
+        kinds={kind: settings.deciding() for kind, settings in node.chosen.items()},
+        trainings={
+            model: {
+                dataset: select.training_of(config, dataset, model, name).model_dump(mode="json", exclude_defaults=True)
+                for dataset in runs.datasets_for(config, model)
+            }
+            for model in learners
+        },
+        networks=models,
+    )
+
+
+def _used(config: Config) -> dict[str, Any]:
+    """The configuration without the entries of the catalogues that the run does not use."""
+    used = {
+        "datasets": config.benchmark.datasets,
+        "models": config.benchmark.models,
+        "methods": _methods_of_the_run(config),
+    }
+    whole = config.deciding()
+    return whole | {block: {name: whole[block][name] for name in names} for block, names in used.items()}
 
 
 def _files(plan: Plan) -> dict[str, dict[str, str]]:

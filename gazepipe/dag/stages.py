@@ -44,6 +44,9 @@ TABLES_READ = (
 )
 """What the tables are made from: too many files to name, so the function finds them by the patterns in its settings."""
 
+PAGE_READ = ("tables", "facts", "sheets", "bundles")
+"""What the page is made from, in the same way."""
+
 
 # ---- cores, GPUs, processes: of the settings
 
@@ -249,6 +252,16 @@ STAGES = {
         outputs="gazepipe.dag.tables:outputs",
         modules="gazepipe.dag.tables:modules",
         source=("gazepipe.report.tables", "gazepipe.report.settings", "gazepipe.provenance.checksums"),
+        whole_folder=True,
+    ),
+    "page": Stage(
+        run="gazepipe.report.page:page",
+        settings="gazepipe.dag.settings:page",
+        wildcards=(),
+        inputs="gazepipe.dag.inputs:page",
+        besides=PAGE_READ,
+        outputs={"page": "{results}/index.html"},
+        cores=_no_slot,
         whole_folder=True,
     ),
 }

@@ -19,7 +19,7 @@ def settle_times(plan: Plan) -> None:
     """
     settled: dict[Job, int] = {}
     for job in plan.targets():
-        if job.stage == "tables" or os.path.exists(next(iter(plan.outputs(job).values()))):
+        if job.stage == "page" or os.path.exists(next(iter(plan.outputs(job).values()))):
             _settle(plan, job, settled)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gazepipe.common.markdown import MISSING, Block, Notes, error_text, row_name
+from gazepipe.common.markdown import MISSING, Block, Notes, error_text, plain, row_name
 from gazepipe.evaluation.metrics import natural_order
 from gazepipe.evaluation.results import is_control
 from gazepipe.evaluation.settings import CONTROLS
@@ -50,7 +50,10 @@ def subject_tables(frame: pd.DataFrame, unit: str, settings: Any) -> list[Block]
                 columns[name] = _column(own, subjects, expected, notes)
             more = ", further networks" if first else ""
             blocks.append(f"Trained and tested on {dataset}: error ({UNITS[unit]}) of every test {word}{spread}{more}:")
-            blocks += [pd.DataFrame({word.capitalize(): subjects, **columns}), *notes.paragraphs()]
+            blocks += [
+                pd.DataFrame({word.capitalize(): [plain(name) for name in subjects], **columns}),
+                *notes.paragraphs(),
+            ]
     return blocks
 
 

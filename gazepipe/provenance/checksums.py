@@ -15,6 +15,8 @@ TABLE_FOLDERS = ("predictions", "profiles", "explain", "figures", "tables")
 PARTS = "data/parts"
 """Where stores are in parts, before the merge."""
 CHECKSUMS = "checksums.json"
+PAGES = ("index.html", "report.html", "report.zip")
+"""Pages made from the results, after the checksums."""
 CACHE = ".records/.checksums.json"
 """Checksums as they were taken last, and of what."""
 
@@ -53,7 +55,7 @@ def list_files(root: Path) -> list[str]:
         for place, folders, names in os.walk(root / folder):
             folders[:] = [name for name in folders if os.path.join(place, name) != str(root / PARTS)]
             found += [os.path.relpath(os.path.join(place, name), root) for name in names]
-    ours = FORMER, CHECKSUMS
+    ours = FORMER, CHECKSUMS, *PAGES
     return sorted(Path(n).as_posix() for n in found if n not in ours and not os.path.basename(n).startswith("."))
 
 

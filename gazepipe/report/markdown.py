@@ -5,12 +5,15 @@ from gazepipe.common.markdown import Block, label, table
 from gazepipe.datasets.settings import Patch
 from gazepipe.report.settings import DatasetSummary, TablesSettings
 
+WHAT_WAS_RUN = "What was run"
+"""The heading of the last section."""
+
 
 def page(settings: TablesSettings, said: list[Block], blocks: list[Block]) -> str:
     """The whole page: what data, what the numbers say (`said`), the tables (`blocks`), what was run."""
     found = ["## What the numbers say", *said] if said else []
     sections = [block if isinstance(block, str) else table(block) for block in [*found, *blocks]]
-    whole = ["# gazepipe benchmark", _data_note(settings), *sections, "## What was run", _what_was_run(settings)]
+    whole = ["# gazepipe benchmark", _data_note(settings), *sections, f"## {WHAT_WAS_RUN}", _what_was_run(settings)]
     return "\n\n".join(section for section in whole if section) + "\n"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from gazepipe.common.settings import Settings
 from gazepipe.datasets.settings import Patch
@@ -275,3 +275,54 @@ class TablesSettings(Settings):
                 "networks": [network for network in self.networks if network.model in models],
             }
         )
+
+
+class MethodCard(Settings):
+    """What the page says of a method."""
+
+    parent: str | None
+    """The method whose weights it starts from."""
+    teacher: str | None
+    """The method, or model/method, that it learns from."""
+    shape: str | None
+    """The method whose network it trains from nothing."""
+    control: str | None
+    """The method that trains as long without the idea, if it is selected, too."""
+    kinds: dict[str, dict[str, Any]]
+    """The settings of its kinds by name."""
+    trainings: dict[str, dict[str, dict[str, Any]]]
+    """Its training settings that are not the defaults, by model and data set."""
+    networks: list[str]
+    """The selected models that it is applied to; none for a method that others only start or learn from."""
+
+
+class PageSettings(Settings):
+    """Of the stage `page`."""
+
+    root: str
+    """The results folder, as commands name it."""
+    about: TablesSettings
+    """What the tables know of the run."""
+    methods: dict[str, MethodCard]
+    """The run's methods by name, and those that they start or learn from."""
+    files: list[str]
+    """The results that tables and figures are in, below the results folder."""
+    sheets: dict[str, str]
+    """The contact sheet of each data set, below the results folder."""
+    bundles: dict[str, str]
+    """The card of each exported network by "data set: model/method", below the results folder."""
+    configuration: dict[str, Any]
+    """The part of the configuration that the run uses."""
+
+    def facts(self, folder: Path) -> list[Path]:
+        """Where the facts of the trainings lie."""
+        about = self.about
+        networks = [(each.model, {"model": each.model, "method": each.method}) for each in about.networks]
+        return [
+            about.file(folder, "train", "facts", dataset=name, **network, fold=fold, seed=seed)
+            for name, dataset in about.datasets.items()
+            for model, network in networks
+            if about.models[model].task == dataset.task
+            for fold in dataset.folds
+            for seed in about.seeds
+        ]

@@ -30,7 +30,7 @@ def tables(settings: TablesSettings, folder: Path, elsewhere: bool = False) -> N
         frame = _function(table.frame)(own) if table.frame else None
         heading = heading_of(blocks)
         section = _function(table.section)(own, frame)
-        blocks += section
+        blocks += section + ([_links(table, settings)] if section and table.frame else [])
         said += _function(table.sentences)(own, frame) if table.sentences else []
         latex = document(table.name, section, heading)
         made.append((table, frame, _figures(table, own, frame, settings), latex))
@@ -54,6 +54,12 @@ def _figures(table: Table, results: Results, frame: pd.DataFrame | None, setting
     if sorted(drawn) != sorted(declared):
         raise ValueError(f"{table.draw}: drew {sorted(drawn)}, but {table.name} declares {sorted(declared)}")
     return drawn
+
+
+def _links(table: Table, settings: TablesSettings) -> str:
+    """Where a section's numbers are as files."""
+    files = [settings.file(Path(), "tables", name) for name in (table.name, table.latex)]
+    return f"Files: {', '.join(f'[{file.name}]({file.as_posix()})' for file in files)}"
 
 
 def _digits(value: float) -> str:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from latex import tables
 
 from gazepipe.common import latex
+from gazepipe.common.markdown import plain
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,8 @@ def test_no_cell_breaks_the_table(cells):
     text = latex.table(pd.DataFrame({"Model": cells, "Error": cells}), "t", "", "tab:t", [])
     ((_, *rows),) = tables(text)
     assert len(rows) == len(cells)
+
+
+@pytest.mark.parametrize("text", ["a|b", "<i>", "[x](y)", "*a*", "`a`", "![a](b)", "a\\b", "p&q"])
+def test_text_of_others_is_set_as_it_is(text):
+    assert latex.text(plain(text)) == "".join(latex.SPECIAL.get(character, character) for character in text)

@@ -164,7 +164,7 @@ def test_what_no_job_makes_is_named(place, raw, path):
 def test_every_result_is_found_to_be_its_jobs(raw):
     plan = plan_of(raw, benchmark={"seeds": [0, 1], "deploy": ["resnet18/base"]})
     exported = Job.of("export", dataset="columbia-drawn", model="resnet18", method="kd")
-    jobs = {*chain(plan, Job.of("tables")), exported}
+    jobs = {*chain(plan, Job.of("page")), exported}
     assert {job.stage for job in jobs} == set(STAGES)
     for job in jobs:
         assert all(plan.maker(path) == job for path in plan.outputs(job).values())

@@ -32,7 +32,7 @@ statistics: {margin: 0.5}
 
 @pytest.fixture(scope="module")
 def finished(repository, tmp_path_factory):
-    return finished_run(repository, tmp_path_factory.mktemp("near-eye"), TINY, "--", "results/tables.md")
+    return finished_run(repository, tmp_path_factory.mktemp("near-eye"), TINY)
 
 
 def spec(folder, method, seed=0):

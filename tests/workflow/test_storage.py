@@ -125,7 +125,7 @@ def test_another_machine_sees_the_results(repository, away, bucket, tmp_path):
 
 def test_a_changed_key_runs_again_what_stands_on_it(away, bucket):
     edit(away / "tiny.yaml", "profiling:", "methods: {kd: {kd: {response: 2.0}}}\nprofiling:")
-    assert bucket.would_run(away) == {"train": 1, "predict": 1, "tables": 1}
+    assert bucket.would_run(away) == {"train": 1, "predict": 1, "tables": 1, "page": 1}
     edit(away / "tiny.yaml", "methods: {kd: {kd: {response: 2.0}}}\n", "")
     before = bucket.files()
     edit(away / "tiny.yaml", "margin: 0.5", "margin: 0.4")
@@ -136,6 +136,7 @@ def test_a_changed_key_runs_again_what_stands_on_it(away, bucket):
     assert done.returncode == 0, done.stderr
     assert re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)", done.stdout + done.stderr, re.MULTILINE) == [
         "tables",
+        "page",
         "all",
     ]
     after = bucket.files()

@@ -62,6 +62,8 @@ def test_one_command_gives_the_tables(finished):
         assert (finished / f"results/figures/sheets/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (finished / f"results/data/{name}.rejected.csv").read_text().startswith("subject,frame,reason")
         assert (finished / f"results/figures/corruptions/{name}.png").read_bytes().startswith(b"\x89PNG")
+    html = (finished / "results/index.html").read_text()
+    assert all(f">{title}</h2>" in html for title in ("Benchmark", "Methods", "Provenance"))
     assert len(list((finished / "data/raw/columbia-drawn").glob("*/*.jpg"))) == 5 * 5 * 21
 
 
@@ -103,34 +105,34 @@ def test_a_comment_in_a_loss_reruns_nothing(clone):
 def test_a_changed_loss_reruns_training_and_what_follows(clone):
     losses = clone / "gazepipe/training/losses.py"
     losses.write_text(losses.read_text() + "\nANOTHER = 1\n")
-    assert would_run(clone) == {"train": 6, "predict": 12, "robustness": 6, "tables": 1}
+    assert would_run(clone) == {"train": 6, "predict": 12, "robustness": 6, "tables": 1, "page": 1}
 
 
 def test_a_changed_table_format_reruns_the_tables(clone):
     edit(clone / "gazepipe/report/markdown.py", "# gazepipe benchmark", "# Another title")
-    assert would_run(clone) == {"tables": 1}
+    assert would_run(clone) == {"tables": 1, "page": 1}
 
 
 def test_another_learning_rate_reruns_that_method_and_its_dependants(clone):
     edit(clone / "tiny.yaml", "methods: {kd_prune", "methods: {kd: {training: {learning_rate: 0.01}}, kd_prune")
-    assert would_run(clone) == {"train": 4, "predict": 8, "robustness": 4, "tables": 1}
+    assert would_run(clone) == {"train": 4, "predict": 8, "robustness": 4, "tables": 1, "page": 1}
 
 
 def test_changed_rebirth_source_reruns_only_its_methods(clone):
     rebirth = clone / "gazepipe/methods/rebirth.py"
     rebirth.write_text(rebirth.read_text() + "\nANOTHER = 1\n")
-    assert would_run(clone) == {"train": 2, "predict": 4, "robustness": 2, "tables": 1}
+    assert would_run(clone) == {"train": 2, "predict": 4, "robustness": 2, "tables": 1, "page": 1}
 
 
 def told(folder: Path) -> dict[str, int]:
-    """Jobs per rule that `gazepipe why` expects to run for the tables."""
-    page = gazepipe(folder, "why", "results/tables.md", "--configfile", "tiny.yaml").stdout
+    """Jobs per rule that `gazepipe why` expects to run for the page."""
+    page = gazepipe(folder, "why", "results/index.html", "--configfile", "tiny.yaml").stdout
     _, _, head = page.partition("\nwould run again, because of\n")
     if not head:
         assert "would not run again" in page
         return {}
     jobs = re.findall(r"^  (\w+)(?:, (\d+) jobs| .*)?$", head.partition("\nand before it\n")[2], re.MULTILINE)
-    return {"tables": 1} | {stage: int(count or 1) for stage, count in jobs}
+    return {"page": 1} | {stage: int(count or 1) for stage, count in jobs}
 
 
 def test_every_result_has_its_checksum(finished):
@@ -153,9 +155,15 @@ def test_why_expects_what_snakemake_would_run(clone, path, old, new):
     assert told(clone) == would_run(clone)
 
 
+def test_the_tables_alone_need_no_page(clone):
+    edit(clone / "gazepipe/report/look.py", "--paper: #ffffff", "--paper: #fffffe")
+    assert would_run(clone, "--", "results/tables.md") == {}
+    assert would_run(clone) == {"page": 1}
+
+
 def test_a_deleted_table_is_made_again(clone):
     (clone / "results/tables/comparisons.csv").unlink()
-    assert would_run(clone) == {"tables": 1}
+    assert would_run(clone) == {"tables": 1, "page": 1}
 
 
 def test_a_deleted_result_is_made_again_to_the_byte(clone):

@@ -113,6 +113,14 @@ def outputs(stage):
     return {name: local(path) for name, path in files.items()} if STAGES[stage].stays else files
 
 
+def in_report(files):
+    """Result files by name, of which `snakemake --report` shows tables and figures."""
+    shown = {".csv": "Tables", ".svg": "Figures"}
+    return {
+        name: report(path, category=shown[path[-4:]]) if path[-4:] in shown else path for name, path in files.items()
+    }
+
+
 def logged(stage):
     return PLAN.log(stage)
 

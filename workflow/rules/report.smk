@@ -3,7 +3,7 @@ rule tables:
     input:
         unpack(inputs("tables")),
     output:
-        **outputs("tables"),
+        **in_report(outputs("tables")),
     log:
         logged("tables"),
     benchmark:
@@ -18,3 +18,25 @@ rule tables:
         **params("tables"),
     shell:
         command("tables")
+
+
+rule page:
+    """Tables, figures, method cards and provenance as one page for a browser: index.html."""
+    input:
+        unpack(inputs("page")),
+    output:
+        **outputs("page"),
+    log:
+        logged("page"),
+    benchmark:
+        benchmarked("page")
+    conda:
+        ENVIRONMENT
+    threads: cores("page")
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(10),
+    params:
+        **params("page"),
+    shell:
+        command("page")
