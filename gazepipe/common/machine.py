@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -52,20 +51,3 @@ def versions(
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def commit() -> str:
-    """The git commit of gazepipe's checkout, with "+ changes" where files differ from it; empty outside of one."""
-    here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
-        return ""
-    try:
-        found = _git(here, "rev-parse", "HEAD")
-        return f"{found} + changes" if _git(here, "status", "--porcelain", "--untracked-files=no") else found
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

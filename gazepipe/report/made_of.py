@@ -11,7 +11,8 @@ import pandas as pd
 import yaml
 
 from gazepipe.common.files import read_json, sha256
-from gazepipe.common.machine import commit, versions
+from gazepipe.common.git import commit
+from gazepipe.common.machine import versions
 from gazepipe.common.markdown import plain, table
 from gazepipe.errors import UserError
 from gazepipe.report.settings import PageSettings
