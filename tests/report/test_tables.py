@@ -455,6 +455,7 @@ def test_a_table_is_its_functions_and_one_declaration(results, monkeypatch):
     assert "other" not in plan.outputs(job)  # no data set of gaze points is selected
     assert __name__ in plan.modules(job)
     assert plan.key(job) != before
+    results.fill()
     tables(plan.settings(job), results.folder)
     frame = results.table("toy")
     assert list(frame.model) == ["mean", "ridge", "resnet18"]

@@ -46,7 +46,7 @@ def draw(results: Results, frame: None) -> dict[str, Figure]:
     if not chosen:
         return {"filters": note("No network of this run has filters that start again.")}
     found = [measured(results, *each) for each in chosen]
-    names = [name for name in LOOKS if any(name in each for each in found)]
+    names = [name for name in (BEFORE, AFTER, END, CONTROL) if any(name in each for each in found)]
     figure, panels = grid(2 * len(chosen), 2, 1.9, left=0.72, bottom=0.6 + legend_height(len(names)), gaps=(0.6, 0.68))
     titles(panels[::2], [f"{label(model, method)}, {dataset}" for dataset, model, method in chosen])
     for number in range(len(chosen)):

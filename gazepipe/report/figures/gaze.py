@@ -35,7 +35,7 @@ def section(results: Results, frame: None) -> list[str]:
         text = (
             f"{dataset}, {label(*network)} (the network of the lowest validation error): true and predicted gaze as"
             f" {what}, of the test samples with the smallest, middle and largest errors, of different subjects where"
-            " there are enough. Below: subject and error."
+            " there are enough. An arrow too short to be drawn is a point. Below: subject and error."
         )
         found += picture(results.figure(f"gaze-{dataset}"), f"True and predicted gaze on {dataset}", text)
     return found
