@@ -11,8 +11,7 @@ from gazepipe.common.files import sha256
 from gazepipe.common.units import ERROR_UNIT
 from gazepipe.errors import UserError
 from gazepipe.evaluation import comparisons, inference
-from gazepipe.evaluation.results import MEAN
-from gazepipe.evaluation.settings import Statistics
+from gazepipe.evaluation.settings import CONTROLS, Statistics
 from gazepipe.evaluation.sides import Pair, Predictions
 from gazepipe.evaluation.trainings import errors, over_folds, read, same_samples, units
 
@@ -140,16 +139,16 @@ def _tested(
 ) -> dict[str, Any]:
     if same_runs or rules.trainings == "same":
         return comparisons.same_runs(mine, theirs, rules.unit, rules.statistics, names=names)
-    fixed = MEAN in (pair.mine.model, pair.theirs.model)
+    fixed = bool({pair.mine.model, pair.theirs.model} & CONTROLS.keys())
     if fixed:
-        # No seed changes the mean of the training targets.
+        # No seed changes what is predicted without a network.
         mine, theirs = _with_seeds_of(mine, pair.mine, theirs), _with_seeds_of(theirs, pair.theirs, mine)
     paired = fixed or rules.trainings == "paired"
     return comparisons.pair(mine, theirs, rules.unit, rules.statistics, paired_seeds=paired, names=names)
 
 
 def _with_seeds_of(table: pd.DataFrame, predictions: Predictions, other: pd.DataFrame) -> pd.DataFrame:
-    if predictions.model != MEAN:
+    if predictions.model not in CONTROLS:
         return table
     return pd.concat([table.assign(seed=seed) for seed in other["seed"].unique()], ignore_index=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from gazepipe.common.markdown import row_name
 from gazepipe.errors import UserError
 from gazepipe.evaluation.metrics import natural_order
-from gazepipe.evaluation.results import MEAN
+from gazepipe.evaluation.settings import CONTROLS
 from gazepipe.evaluation.trainings import PLACES, File, named_by, read
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -131,7 +131,7 @@ def _meet(side: Side, mine: Predictions, first: Side, theirs: Predictions) -> bo
     if mine.foreign or theirs.foreign:
         return True
     whole = all(side.fixed) or all(first.fixed)
-    if MEAN in (mine.model, theirs.model) and not whole:
+    if {mine.model, theirs.model} & CONTROLS.keys() and not whole:
         return False
     named = [ours and others for ours, others in zip(side.fixed, first.fixed, strict=True)]
     free = [named[0], named[1] or whole, named[2] or whole]
@@ -165,7 +165,7 @@ def unmatched(all_sides: list[Side], met: list[Pair], tests: list[str]) -> dict[
         side.letter: [
             f"{each.train} {each.label} on {each.test}"
             for each in side.predictions
-            if (side.letter, each) not in used and each.model != MEAN and (not tests or each.test in tests)
+            if (side.letter, each) not in used and each.model not in CONTROLS and (not tests or each.test in tests)
         ]
         for side in all_sides
     }

@@ -19,6 +19,7 @@ from gazepipe.evaluation import inference
 from gazepipe.evaluation.across import SAME_BYTES, SAME_WEIGHTS
 from gazepipe.evaluation.comparisons import THESE_FILES
 from gazepipe.evaluation.metrics import per_subject_errors
+from gazepipe.evaluation.settings import CONTROLS
 
 MATRIX = np.array([[3.0, 5.0, 4.0, 6.0, 4.4], [3.4, 5.1, 4.6, 6.5, 4.9], [2.9, 5.3, 3.8, 6.2, 4.1]])
 NOISE = np.random.default_rng(0).normal(0, 0.05, MATRIX.shape)
@@ -198,11 +199,13 @@ def test_only_the_asked_tests(tmp_path, folders, capsys):
     assert said.endswith("have no network and test set in common on street; name one network of a folder by :NAMES")
 
 
-def test_the_mean_of_targets_has_no_chance_of_training(tmp_path, folders):
+@pytest.mark.parametrize("control", CONTROLS)
+def test_what_predicts_without_a_network_has_no_chance_of_training(tmp_path, folders, capsys, control):
     a, b = folders
-    write_predictions(prediction_path(a, 0, network="mean/none"), errors_of(MATRIX + 3)[0])
-    assert "mean" not in set(compared(tmp_path, a, b)["model"])
-    row = compared(tmp_path, f"{a}:lab/mean/none", f"{b}:lab/net/base").iloc[0]
+    write_predictions(prediction_path(a, 0, network=f"{control}/none"), errors_of(MATRIX + 3)[0])
+    assert control not in set(compared(tmp_path, a, b)["model"])
+    assert "Only in" not in capsys.readouterr().out, "nobody asked for it"
+    row = compared(tmp_path, f"{a}:lab/{control}/none", f"{b}:lab/net/base").iloc[0]
     assert row["finding"] == "different"
     assert row["n_seeds_against"] == 3
 
