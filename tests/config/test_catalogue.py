@@ -9,6 +9,7 @@ import pytest
 import yaml
 from native_layouts import patches, write_manifest
 from snakemake.utils import update_config
+from toy_config import PATH
 
 from gazepipe import cli
 from gazepipe.config import catalogue
@@ -31,10 +32,10 @@ OWN = {
 
 
 @pytest.fixture
-def place(repository, tmp_path, monkeypatch):
-    """A working folder with the default configuration and an overlay: own images, and small drawn faces."""
+def place(tmp_path, monkeypatch):
+    """A working folder with a configuration and an overlay: own images, and small drawn faces."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(repository / "config.yaml", "config.yaml")
+    shutil.copy(PATH, "config.yaml")
     drawn = {"layout": "mpiifacegaze", "subjects": 2, "source": {"drawn": {"images": 12, "size": 64}}}
     drawn["split"] = {"protocol": "leave-one-out"}
     url = {"archives": [{"url": "https://example.org/a.zip", "size": 5_000_000}], "licence": "CC BY-NC-SA 4.0"}

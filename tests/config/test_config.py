@@ -1,6 +1,7 @@
 import copy
 
 import pytest
+from toy_config import toy_config
 
 from gazepipe.config import load as config
 from gazepipe.config import select
@@ -8,7 +9,13 @@ from gazepipe.errors import UserError
 
 
 @pytest.fixture
-def raw(repository) -> dict:
+def raw() -> dict:
+    return toy_config()
+
+
+@pytest.fixture
+def shipped(repository) -> dict:
+    """The default run."""
     return config.read(repository / "config.yaml")
 
 
@@ -128,18 +135,18 @@ def test_a_teacher_may_be_another_model(raw):
     assert select.teacher_of(loaded, "resnet10_wide", "base") is None
 
 
-def test_every_shipped_configuration_is_valid(repository, raw):
+def test_every_shipped_configuration_is_valid(repository, shipped):
     from snakemake.utils import update_config
 
     for path in sorted((repository / "config").glob("*.yaml")):
-        merged = copy.deepcopy(raw)
+        merged = copy.deepcopy(shipped)
         update_config(merged, config.read(path))
         assert config.load(merged).run == path.stem
 
 
-def test_the_control_of_re_birth_differs_by_the_share_alone(repository, raw):
+def test_the_control_of_re_birth_differs_by_the_share_alone(repository, shipped):
     for path in [None, *sorted((repository / "config").glob("*.yaml"))]:
-        methods = config.load(raw if path is None else config.merged(raw, config.read(path))).methods
+        methods = config.load(shipped if path is None else config.merged(shipped, config.read(path))).methods
         rebirth, control = methods["kd_prune"], methods[methods["kd_prune"].control]
         changed = control.rebirth.model_copy(update={"share": rebirth.rebirth.share})
         assert control.rebirth.share == 0
@@ -170,8 +177,8 @@ def test_read_refuses_what_is_no_mapping(tmp_path, text):
         ({"benchmark": {"deploy": ["resnet18/kd", "resnet18/kd"]}}, "benchmark.deploy: 'resnet18/kd' is listed twice"),
     ],
 )
-def test_mistakes_about_smaller_networks(repository, change, words):
-    raw = config.merged(config.read(repository / "config.yaml"), change)
+def test_mistakes_about_smaller_networks(raw, change, words):
+    raw = config.merged(raw, change)
     with pytest.raises(UserError) as caught:
         config.load(raw)
     assert words in str(caught.value)

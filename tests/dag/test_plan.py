@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy_config import PATH, toy_config
 
 from gazepipe.config import load as config
 from gazepipe.dag import runs, tables
@@ -18,8 +19,8 @@ from gazepipe.evaluation.settings import CONTROLS
 
 
 @pytest.fixture
-def raw(repository) -> dict:
-    return config.read(repository / "config.yaml")
+def raw() -> dict:
+    return toy_config()
 
 
 def keys(raw: dict) -> dict[str, str]:
@@ -243,9 +244,8 @@ def test_epochs_of_a_method_and_of_all_that_is_in_its_weights(raw):
 
 def test_a_new_network_or_kind_of_method_reruns_nothing(raw, tmp_path, repository):
     """In a copy of the package: keys before and after, each from a process of its own."""
-    for name in ("gazepipe", "config.yaml"):
-        copied = shutil.copytree if (repository / name).is_dir() else shutil.copy
-        copied(repository / name, tmp_path / name)
+    shutil.copytree(repository / "gazepipe", tmp_path / "gazepipe")
+    shutil.copy(PATH, tmp_path)
     code = (
         "from gazepipe.config.load import load_files; from gazepipe.dag.plan import Plan;"
         "from gazepipe.dag.stage import Job; plan = Plan(load_files([]));"

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from toy_config import PATH, toy_config
 
 from gazepipe.config import load as config
 from gazepipe.config.schema import Dataset
@@ -69,8 +70,8 @@ def test_the_module_reads_its_layout_into_a_store(blocks, tmp_path, monkeypatch,
         glances.prepare_subject(raw, "anna", EYE)
 
 
-def test_the_block_and_the_table_of_the_manifest_are_read(blocks, repository, tmp_path):
-    raw = config.read(repository / "config.yaml")
+def test_the_block_and_the_table_of_the_manifest_are_read(blocks, tmp_path):
+    raw = toy_config()
     raw["datasets"] |= yaml.safe_load(blocks["yaml"])["datasets"]
     own = config.load(raw).datasets["mine"]
     (tmp_path / "labels.csv").write_text(blocks["csv"])
@@ -105,7 +106,7 @@ def test_the_declaration_in_the_page_makes_the_layout_one_that_can_be_chosen(blo
     (place / "glances.py").write_text(blocks["python"])
     declared = (place / "settings.py").read_text()
     (place / "settings.py").write_text(declared.replace("LAYOUTS = {\n", f"LAYOUTS = {{\n    {blocks['text']}", 1))
-    shutil.copy(repository / "config.yaml", tmp_path)
+    shutil.copy(PATH, tmp_path)
     block = {"layout": "glances", "subjects": 2, "source": {"path": "raw"}, "split": {"protocol": "leave-one-out"}}
     overlay = {"datasets": {"own": block}, "patch": EYE, "benchmark": {"datasets": ["own"], "folds": {}, "deploy": []}}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(overlay))

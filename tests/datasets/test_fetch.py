@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from serve import server
+from toy_config import toy_config
 
 from gazepipe import cli
 from gazepipe.config import load as config
@@ -163,8 +164,8 @@ def test_nothing_is_asked_before_consent(web, faces):
     fetched(block("mpiifacegaze", {"url": url}, consent_required=True, consent=True))
 
 
-def test_the_line_of_the_message_gives_consent_in_a_configuration(repository, capsys):
-    raw = config.read(repository / "config.yaml")
+def test_the_line_of_the_message_gives_consent_in_a_configuration(capsys):
+    raw = toy_config()
     set_ = raw["datasets"]["mpiifacegaze-drawn"]
     set_["source"] = {
         "url": {
@@ -421,8 +422,8 @@ def test_a_drawn_set_takes_the_place_of_an_unpacked_one_and_back(faces, tmp_path
 
 
 @pytest.fixture
-def raw(repository) -> dict:
-    raw = config.read(repository / "config.yaml")
+def raw() -> dict:
+    raw = toy_config()
     archive = {"url": "https://127.0.0.1/x.zip", "sha256": "a" * 64, "size": 5, "folder": "train"}
     url = {"archives": [archive], "licence": "CC", "citation": "Zhang 2017", "terms": "https://127.0.0.1/t"}
     raw["datasets"]["columbia-drawn"]["source"] = {"url": {**url, "consent_required": True}}

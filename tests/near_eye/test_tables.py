@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_config import toy_config
 from toy_results import Run, row, write_near_eye, write_points
 
-from gazepipe.config import load as config
 from gazepipe.errors import UserError
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.means import BOLD, SINGLE
@@ -35,9 +35,9 @@ def errors_of(method: str, seed: int) -> dict[str, list[float]]:
 
 
 @pytest.fixture
-def run_of(repository, tmp_path) -> Callable[[list[int]], Run]:
+def run_of(tmp_path) -> Callable[[list[int]], Run]:
     def of(seeds: list[int]) -> Run:
-        raw = config.read(repository / "config.yaml")
+        raw = toy_config()
         raw["benchmark"] |= {"datasets": ["near-eye-drawn"], "models": ["itracker4"], "seeds": seeds, "folds": {}}
         run = Run(raw, tmp_path / "results")
         write_near_eye(run, errors_of)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from toy_config import PATH
 
 from gazepipe.errors import UserError
 from gazepipe.provenance import fingerprint as provenance
@@ -125,7 +126,7 @@ COLUMBIA = {"prepare_part columbia-drawn 0", "prepare columbia-drawn", "sheet co
 )
 def test_a_change_in_a_reader_or_writer_reruns_the_data_sets_of_its_layout_alone(clone, repository, edited, own, rerun):
     folder, _ = clone
-    shutil.copy(repository / "config.yaml", folder)
+    shutil.copy(PATH, folder)
 
     def keys() -> dict[str, list[str]]:
         return json.loads(subprocess.check_output([sys.executable, "-c", KEYS], cwd=folder, text=True))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy_config import PATH, toy_config
 
 from gazepipe import cli
 from gazepipe.common.files import write_json
@@ -25,8 +26,8 @@ RUN = {"dataset": "columbia-drawn", "model": "resnet18", "fold": "1", "seed": "0
 
 
 @pytest.fixture
-def raw(repository) -> dict:
-    return config.read(repository / "config.yaml")
+def raw() -> dict:
+    return toy_config()
 
 
 @pytest.fixture
@@ -174,9 +175,8 @@ def test_every_result_is_found_to_be_its_jobs(raw):
 
 def test_the_changed_function_is_named(tmp_path, repository):
     """In a copy of the package, whose source a test may change."""
-    for name in ("gazepipe", "config.yaml"):
-        copy_one = shutil.copytree if (repository / name).is_dir() else shutil.copy
-        copy_one(repository / name, tmp_path / name)
+    shutil.copytree(repository / "gazepipe", tmp_path / "gazepipe")
+    shutil.copy(PATH, tmp_path)
     program = (
         "import sys; sys.path[:0] = ['.', sys.argv[1]]; import test_why as t; from gazepipe.config import load;"
         "raw = load.read('config.yaml'); plan = t.plan_of(raw); job = t.run('base');"
@@ -185,7 +185,7 @@ def test_the_changed_function_is_named(tmp_path, repository):
 
     def python(*arguments: str) -> str:
         command = [sys.executable, "-c", program, str(repository / "tests/provenance"), *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{PATH.parent}"}
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment).stdout
 
     python("make")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from toy_config import toy_config
 from toy_results import Run, row, write_profile
 
-from gazepipe.config import load as config
 from gazepipe.errors import UserError
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.means import BOLD, SINGLE
@@ -36,11 +36,11 @@ def write_errors(path: Path, errors: dict[str, float]) -> None:
 
 
 @pytest.fixture
-def run_of(repository, tmp_path) -> Callable[..., Run]:
+def run_of(tmp_path) -> Callable[..., Run]:
     """Results of base, kd and kd_prune, one fold, with these seeds and subjects."""
 
     def of(seeds: list[int], subjects: list[str] = SUBJECTS) -> Run:
-        raw = config.read(repository / "config.yaml")
+        raw = toy_config()
         raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "seeds": seeds}
         raw["benchmark"] |= {"methods": ["base", "kd", "kd_prune"], "folds": {"columbia-drawn": [0]}}
         run = Run(raw, tmp_path / "results")
@@ -241,11 +241,11 @@ def cross_error(method: str, fold: int, seed: int, subject: str) -> float:
 
 
 @pytest.fixture
-def cross(repository, tmp_path) -> Run:
+def cross(tmp_path) -> Run:
     """Two data sets, two folds of the first, three seeds; subjects of the other are tested by the networks of all
     folds, with more images in fold 1.
     """
-    raw = config.read(repository / "config.yaml")
+    raw = toy_config()
     raw["benchmark"] |= {"datasets": ["columbia-drawn", "mpiifacegaze-drawn"], "models": ["resnet18"]}
     raw["benchmark"] |= {"methods": ["base", "kd", "kd_prune"], "seeds": [0, 1, 2]}
     raw["benchmark"]["folds"] = {"columbia-drawn": list(FOLDS), "mpiifacegaze-drawn": [0]}
@@ -333,8 +333,8 @@ def test_a_subject_that_met_fewer_folds_than_others_is_a_marked_cell(cross):
 
 
 @pytest.fixture
-def pruned(repository, tmp_path) -> Run:
-    raw = config.read(repository / "config.yaml")
+def pruned(tmp_path) -> Run:
+    raw = toy_config()
     raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "seeds": [0, 1, 2]}
     raw["benchmark"] |= {"methods": ["base", "half", "half_scratch"], "folds": {"columbia-drawn": [0]}}
     run = Run(raw, tmp_path / "results")

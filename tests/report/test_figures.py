@@ -8,9 +8,9 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from safetensors.numpy import save_file
+from toy_config import toy_config
 from toy_results import LAYERS, Run, row, toy_filters, write_profile
 
-from gazepipe.config import load as config
 from gazepipe.dag.stage import Job, made
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
@@ -25,9 +25,9 @@ GAIN = {"base": 0.0, "kd": -1.0, "kd_prune": 0.0}
 SETS = {"datasets": [OWN, OTHER], "models": ["resnet18"], "methods": list(GAIN)}
 
 
-def make(repository, folder, seeds=(0, 1, 2), subjects=5, **benchmark) -> Run:
+def make(folder, seeds=(0, 1, 2), subjects=5, **benchmark) -> Run:
     """Results whose errors are a subject's, a run's and a method's: `kd` is much better, `kd_prune` much alike."""
-    raw = config.read(repository / "config.yaml")
+    raw = toy_config()
     raw["benchmark"] |= {**SETS, "folds": {OWN: [0], OTHER: [0]}, "seeds": list(seeds), **benchmark}
     run = Run(raw, folder)
     for file, _, path in run.inputs("profiles"):
@@ -62,8 +62,8 @@ def write_predictions(run: Run, names: dict, path, subjects: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(repository, tmp_path_factory) -> Run:
-    return make(repository, tmp_path_factory.mktemp("figures") / "results")
+def run(tmp_path_factory) -> Run:
+    return make(tmp_path_factory.mktemp("figures") / "results")
 
 
 @pytest.fixture
@@ -275,8 +275,8 @@ def test_the_best_network_is_chosen_by_validation(results):
 
 
 @pytest.mark.parametrize(("seeds", "subjects"), [([0], 5), ([0, 1], 1), ([0], 1)])
-def test_one_seed_or_one_subject_is_drawn_without_intervals(repository, tmp_path, seeds, subjects):
-    results = results_of(make(repository, tmp_path / "results", seeds, subjects))
+def test_one_seed_or_one_subject_is_drawn_without_intervals(tmp_path, seeds, subjects):
+    results = results_of(make(tmp_path / "results", seeds, subjects))
     axes = compared.forest(results, angles.comparisons(results), "deg").axes[0]
     assert {point.get_markerfacecolor() for point in marked(axes, "difference")} == {"white"}
     _, *rows = axes.lines
@@ -285,8 +285,8 @@ def test_one_seed_or_one_subject_is_drawn_without_intervals(repository, tmp_path
     assert "(no interval)" in figure.axes[0].get_xlabel()
 
 
-def test_a_run_that_lacks_a_subject_is_marked(repository, tmp_path):
-    run = make(repository, tmp_path / "results")
+def test_a_run_that_lacks_a_subject_is_marked(tmp_path):
+    run = make(tmp_path / "results")
     names = {"dataset": OWN, "model": "resnet18", "method": "kd", "fold": 0, "seed": 1, "test": OWN}
     path = run.file(made("predict", "predictions", **names))
     whole = pd.read_csv(path)
@@ -302,8 +302,8 @@ def test_a_run_that_lacks_a_subject_is_marked(repository, tmp_path):
     assert "1 without an error" in [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_a_single_method_and_a_single_data_set(repository, tmp_path):
-    run = make(repository, tmp_path / "results", methods=["base"], datasets=[OWN], folds={OWN: [0]})
+def test_a_single_method_and_a_single_data_set(tmp_path):
+    run = make(tmp_path / "results", methods=["base"], datasets=[OWN], folds={OWN: [0]})
     run.write()
     results = results_of(run)
     drawn = compared.draw(results, angles.comparisons(results))
@@ -312,8 +312,8 @@ def test_a_single_method_and_a_single_data_set(repository, tmp_path):
     assert "](figures/forest.svg)" not in run.page.read_text()
 
 
-def test_runs_that_wrote_nothing_down_about_their_rebirth(repository, tmp_path):
-    run = make(repository, tmp_path / "results")
+def test_runs_that_wrote_nothing_down_about_their_rebirth(tmp_path):
+    run = make(tmp_path / "results")
     for _, _, path in run.inputs("filters"):
         if path.name == "run.json":
             path.write_text(json.dumps({"epochs": 1}))
@@ -321,8 +321,8 @@ def test_runs_that_wrote_nothing_down_about_their_rebirth(repository, tmp_path):
     assert "wrote nothing down about its re-birth" in said
 
 
-def test_predictions_that_do_not_name_their_samples(repository, tmp_path):
-    run = make(repository, tmp_path / "results")
+def test_predictions_that_do_not_name_their_samples(tmp_path):
+    run = make(tmp_path / "results")
     for _, _, path in run.inputs("predictions"):
         pd.read_csv(path).drop(columns="sample").to_csv(path, index=False)
     assert texts(gaze.gaze(results_of(run), OWN)) == ["The predictions do not name their samples."]
@@ -337,16 +337,16 @@ def test_predictions_that_do_not_name_their_samples(repository, tmp_path):
         (lambda text: text + text.splitlines()[-1] + "\n", "one row"),
     ],
 )
-def test_a_damaged_history_is_named(repository, tmp_path, change, said):
-    run = make(repository, tmp_path / "results")
+def test_a_damaged_history_is_named(tmp_path, change, said):
+    run = make(tmp_path / "results")
     path = run.file(made("train", "history", dataset=OWN, model="resnet18", method="base", fold=0, seed=0))
     path.write_text(change(path.read_text()))
     with pytest.raises(UserError, match=rf"seed0/history\.csv: .*{said}"):
         learning.draw(results_of(run), None)
 
 
-def test_damaged_weights_are_named(repository, tmp_path):
-    run = make(repository, tmp_path / "results")
+def test_damaged_weights_are_named(tmp_path):
+    run = make(tmp_path / "results")
     path = run.file(made("train", "weights", dataset=OWN, model="resnet18", method="kd_prune", fold=0, seed=0))
     path.write_bytes(b"no weights")
     with pytest.raises(UserError, match=r"model\.safetensors: cannot be read"):

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from toy_config import toy_config
 from toy_page import HOSTILE, PICTURE, write_page
 from toy_results import Run
 
@@ -203,8 +204,8 @@ def test_a_missing_file_is_named(paged, tmp_path, name):
     assert not (folder / "index.html").exists()
 
 
-def test_a_card_tells_what_a_method_does(repository):
-    raw = config.read(repository / "config.yaml")
+def test_a_card_tells_what_a_method_does():
+    raw = toy_config()
     raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "methods": ["kd_prune"], "deploy": []}
     raw["methods"]["kd_prune"]["training"] = {"optimizer": "sgd"}
     cards = Plan(config.load(raw)).settings(Job.of("page")).methods
@@ -217,8 +218,8 @@ def test_a_card_tells_what_a_method_does(repository):
     assert "Not in the tables itself" in method_card("base", cards["base"])
 
 
-def test_the_facts_of_every_training_are_read(repository):
-    plan = Plan(config.load(config.read(repository / "config.yaml")))
+def test_the_facts_of_every_training_are_read():
+    plan = Plan(config.load(toy_config()))
     job = Job.of("page")
     named = [Path(plan.path(file)) for file in plan.inputs(job)["facts"]]
     assert sorted(plan.settings(job).facts(Path(plan.root))) == sorted(named)
@@ -234,8 +235,8 @@ def test_the_facts_of_every_training_are_read(repository):
         ("methods", "kd", "training", {"epochs": 2}, False),
     ],
 )
-def test_the_key_of_the_page_follows_what_the_run_uses(repository, block, name, option, value, other):
-    raw = config.read(repository / "config.yaml")
+def test_the_key_of_the_page_follows_what_the_run_uses(block, name, option, value, other):
+    raw = toy_config()
     raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "methods": ["base"], "deploy": []}
     raw["benchmark"]["folds"] = {}
     before = Plan(config.load(raw)).key(Job.of("page"))

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from toy_config import toy_config
 from toy_results import Run, row, write_profile
 
-from gazepipe.config import load as config
 from gazepipe.dag.stage import Job
 from gazepipe.evaluation.calibration import FITS, NONE, SAMPLES, calibrate
 from gazepipe.evaluation.inference import ONE_SEED, compare, holm, mean_interval
@@ -44,8 +44,8 @@ def write_predictions(path, wildcards, head=True, few=None):
     (frame if head else frame[names[:-2]]).to_csv(path, index=False, float_format="%.6f")
 
 
-def make(repository, folder, seeds=(0, 1), **options) -> Results:
-    raw = config.read(repository / "config.yaml")
+def make(folder, seeds=(0, 1), **options) -> Results:
+    raw = toy_config()
     chosen = {"datasets": [COLUMBIA, MPII], "models": ["resnet18"], "methods": ["base", "kd"], "seeds": list(seeds)}
     raw["benchmark"] |= chosen | {"folds": {COLUMBIA: [0, 1], MPII: [0, 1]}}
     run = Run(raw, folder)
@@ -58,8 +58,8 @@ def make(repository, folder, seeds=(0, 1), **options) -> Results:
 
 
 @pytest.fixture(scope="module")
-def results(repository, tmp_path_factory):
-    return make(repository, tmp_path_factory.mktemp("results"))
+def results(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("results"))
 
 
 def own_errors(results: Results, method: str, dataset: str = COLUMBIA) -> pd.DataFrame:
@@ -150,8 +150,8 @@ def test_the_section_says_which_fit_is_the_best(results, calibrated):
     assert blocks[-1] == f"![Error against samples of the person]({results.figure('calibration')})"
 
 
-def test_one_seed_and_short_subjects_are_said(repository, tmp_path):
-    results = make(repository, tmp_path, seeds=(0,), few=6)
+def test_one_seed_and_short_subjects_are_said(tmp_path):
+    results = make(tmp_path, seeds=(0,), few=6)
     frame = personal.calibration(results)
     assert frame.p_holm.isna().all()
     own = {"train": COLUMBIA, "test": COLUMBIA, "model": "resnet18", "method": "kd", "fit": "offset"}
@@ -224,8 +224,8 @@ def test_bins_of_the_head(results):
     assert list(table) == ["Model", "0 to 5°", "15 to 20°"]
 
 
-def test_a_bin_of_one_subject_is_marked(repository, tmp_path):
-    results = make(repository, tmp_path, seeds=(0,), few=None)
+def test_a_bin_of_one_subject_is_marked(tmp_path):
+    results = make(tmp_path, seeds=(0,), few=None)
     for found, _ in results.frames:
         if found["train"] == found["test"] == COLUMBIA and found["fold"] == 0:
             path = results._prediction(found)
@@ -240,8 +240,8 @@ def test_a_bin_of_one_subject_is_marked(repository, tmp_path):
     assert "one subject: nothing is known of others" in text
 
 
-def test_files_without_head_poses(repository, tmp_path):
-    results = make(repository, tmp_path, head=False)
+def test_files_without_head_poses(tmp_path):
+    results = make(tmp_path, head=False)
     frame = conditions.by_pose(results)
     assert frame.empty
     assert list(frame) == conditions.COLUMNS

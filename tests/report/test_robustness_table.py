@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from toy_config import toy_config
 from toy_results import Run, row
 
 from gazepipe.config import load as config
@@ -26,9 +27,9 @@ COST = {"noise": 1.0, "blur": 0.5, "darker": 0.1, "brighter": 0.0, "jpeg": -0.1,
 NETWORK = {"base": 4.0, "kd": 3.0, "small": 5.0, "small_scratch": 6.0}
 
 
-def written(repository, folder, seeds=(0, 1, 2), networks=None, datasets=("columbia-drawn", "near-eye-drawn")) -> Run:
+def written(folder, seeds=(0, 1, 2), networks=None, datasets=("columbia-drawn", "near-eye-drawn")) -> Run:
     """Errors of network + subject + seed + strength x cost (kd: half of it), of three subjects in each of two folds."""
-    raw = config.read(repository / "config.yaml")
+    raw = toy_config()
     models = ["resnet18", "itracker4"][: len(datasets)]
     raw["benchmark"] |= {"datasets": list(datasets), "models": models, "methods": ["base", "kd"]}
     raw["benchmark"] |= {"seeds": list(seeds), "folds": {"columbia-drawn": [0, 1]}}
@@ -64,8 +65,8 @@ def of(run: Run) -> Results:
 
 
 @pytest.fixture
-def results(repository, tmp_path) -> Results:
-    return of(written(repository, tmp_path))
+def results(tmp_path) -> Results:
+    return of(written(tmp_path))
 
 
 def test_increases_are_those_over_the_clean_images(results):
@@ -98,9 +99,9 @@ def test_an_interval_of_the_increase_is_narrower_than_that_of_the_error(results)
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_all_intervals_are_those_of_one_mean(repository, tmp_path, seeds):
+def test_all_intervals_are_those_of_one_mean(tmp_path, seeds):
     """The same cells, one mean_interval each."""
-    run = written(repository, tmp_path, seeds=seeds)
+    run = written(tmp_path, seeds=seeds)
     path = next(path for file, _, path in run.inputs("robustness") if file.output == "errors" and "kd" in path.stem)
     errors = pd.read_csv(path, dtype={"subject": str})
     rng = np.random.default_rng(0)
@@ -164,16 +165,16 @@ def test_methods_are_compared_under_the_worst_corruption(results):
     assert robustness_comparisons_sentences(results, frame[:0]) == []
 
 
-def test_one_seed_has_an_interval_over_subjects_and_no_test(repository, tmp_path):
-    results = of(written(repository, tmp_path, seeds=(0,)))
+def test_one_seed_has_an_interval_over_subjects_and_no_test(tmp_path):
+    results = of(written(tmp_path, seeds=(0,)))
     frame = robustness(results)
     assert set(frame.reason) == {inference.ONE_TRAINING}
     assert any("One seed" in block for block in robustness_section(results, frame) if isinstance(block, str))
     assert robustness_comparisons(results).p.isna().all()
 
 
-def test_a_run_without_a_subject_is_a_dash_with_a_note(repository, tmp_path):
-    run = written(repository, tmp_path)
+def test_a_run_without_a_subject_is_a_dash_with_a_note(tmp_path):
+    run = written(tmp_path)
     for file, names, path in run.inputs("robustness"):
         if file.output == "errors" and names["method"] == "kd":
             table = pd.read_csv(path, dtype=str)
@@ -202,8 +203,8 @@ def test_a_run_without_a_subject_is_a_dash_with_a_note(repository, tmp_path):
         ),
     ],
 )
-def test_damaged_files_are_named_in_one_line(repository, tmp_path, mend, match):
-    run = written(repository, tmp_path, datasets=("columbia-drawn",))
+def test_damaged_files_are_named_in_one_line(tmp_path, mend, match):
+    run = written(tmp_path, datasets=("columbia-drawn",))
     path = next(path for file, names, path in run.inputs("robustness") if file.output == "errors" and "kd" in path.stem)
     mend(pd.read_csv(path, dtype=str)).to_csv(path, index=False)
     with pytest.raises(UserError, match=match) as caught:
@@ -211,8 +212,8 @@ def test_damaged_files_are_named_in_one_line(repository, tmp_path, mend, match):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_is_named(repository, tmp_path):
-    run = written(repository, tmp_path, datasets=("columbia-drawn",))
+def test_a_missing_file_is_named(tmp_path):
+    run = written(tmp_path, datasets=("columbia-drawn",))
     path = next(path for file, _, path in run.inputs("robustness") if file.output == "jitter")
     path.unlink()
     with pytest.raises(UserError, match=str(path)):
@@ -232,8 +233,8 @@ def test_a_figure_for_each_data_set_with_a_line_for_each_network(results):
     assert high > 10.2
 
 
-def test_only_the_networks_that_are_asked_for(repository, tmp_path):
-    run = written(repository, tmp_path, networks=["resnet18/kd"])
+def test_only_the_networks_that_are_asked_for(tmp_path):
+    run = written(tmp_path, networks=["resnet18/kd"])
     frame = robustness(of(run))
     assert set(zip(frame.dataset, frame.method, strict=True)) == {("columbia-drawn", "kd")}
     outputs = run.plan.outputs(Job.of("tables"))
@@ -241,8 +242,8 @@ def test_only_the_networks_that_are_asked_for(repository, tmp_path):
     assert not any("near-eye" in name for name in outputs if name.startswith("robustness"))
 
 
-def test_no_network_no_topic(repository, tmp_path):
-    run = written(repository, tmp_path, networks=[])
+def test_no_network_no_topic(tmp_path):
+    run = written(tmp_path, networks=[])
     assert not any(name.startswith("robustness") for name in run.plan.outputs(Job.of("tables")))
     assert "robustness" not in {file.job.stage for file, _, _ in run.inputs("robustness")}
 
@@ -261,28 +262,28 @@ def test_no_network_no_topic(repository, tmp_path):
         ({"colour": 1}, r"configuration: robustness\.colour: unknown key"),
     ],
 )
-def test_bad_settings_are_one_line(repository, block, match):
-    raw = config.read(repository / "config.yaml")
+def test_bad_settings_are_one_line(block, match):
+    raw = toy_config()
     raw["robustness"] = block
     with pytest.raises(UserError, match=match) as caught:
         config.load(raw)
     assert "\n" not in str(caught.value)
 
 
-def test_another_network_tested_reruns_no_other(repository, tmp_path):
+def test_another_network_tested_reruns_no_other(tmp_path):
     names = {"dataset": "columbia-drawn", "model": "resnet18", "method": "base"}
     job = Job.of("robustness", **names)
     keys = []
     for networks, level in ((None, 5), (["resnet18/base"], 5), (None, 6)):
-        raw = config.read(repository / "config.yaml")
+        raw = toy_config()
         raw["robustness"] = {"networks": networks, "noise": [level, 15, 30]}
         keys.append(Run(raw, tmp_path).plan.key(job))
     assert keys[0] == keys[1] != keys[2]
 
 
 @pytest.mark.parametrize(("networks", "tested"), [(None, ["base"]), (["resnet18/shuffled"], ["shuffled"])])
-def test_placebos_are_tested_only_where_they_are_named(repository, tmp_path, networks, tested):
-    raw = config.read(repository / "config.yaml")
+def test_placebos_are_tested_only_where_they_are_named(tmp_path, networks, tested):
+    raw = toy_config()
     raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "methods": ["base", "shuffled"]}
     raw["benchmark"]["folds"] = {}
     raw["robustness"] = {"networks": networks}

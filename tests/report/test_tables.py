@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from toy_config import toy_config
 from toy_results import Run, row, write_near_eye, write_profile
 
 from gazepipe.common.files import write_json
 from gazepipe.common.latex import text as in_latex
-from gazepipe.config import load as config
 from gazepipe.dag.plan import Plan
 from gazepipe.dag.stage import Job, made
 from gazepipe.dag.stages import RUN
@@ -29,9 +29,9 @@ OFFSET_DEG = {("mean", "none"): 9.0, ("ridge", "none"): 8.0, ("resnet18", "base"
 
 
 @pytest.fixture
-def results(repository, tmp_path):
+def results(tmp_path):
     """Predictions whose pitch is off by a known angle: an error of offset + fold + subject + (4 across data sets)."""
-    raw = config.read(repository / "config.yaml")
+    raw = toy_config()
     chosen = {"datasets": ["columbia-drawn", "mpiifacegaze-drawn"], "models": ["resnet18"]}
     raw["benchmark"] |= {**chosen, "methods": ["base", "kd"], "seeds": [0, 1]}
     raw["benchmark"]["folds"] = {"columbia-drawn": [0, 1], "mpiifacegaze-drawn": [0, 1, 2]}
@@ -120,9 +120,9 @@ def test_the_page_says_what_a_reader_must_know(results):
 
 
 @pytest.fixture
-def with_controls(repository, tmp_path, monkeypatch):
+def with_controls(tmp_path, monkeypatch):
     """A method whose control trains for fewer epochs, and networks that cannot have learnt, one of them the best."""
-    raw = config.read(repository / "config.yaml")
+    raw = toy_config()
     raw["benchmark"] |= {"datasets": ["columbia-drawn", "mpiifacegaze-drawn"], "models": ["resnet18"], "seeds": [0, 1]}
     raw["benchmark"] |= {"methods": ["shuffled", "base", "kd", "kd_train_on", "kd_prune", "untrained"]}
     raw["benchmark"]["folds"] = {"columbia-drawn": [0], "mpiifacegaze-drawn": [0, 1]}
@@ -202,10 +202,10 @@ OFFSET_PX = {"none": 100.0, "base": 10.0, "small": 12.0, "small_scratch": 15.0}
 
 
 @pytest.fixture
-def near_eye_results(repository, tmp_path):
+def near_eye_results(tmp_path):
     """Gaze points that are off to the right by a known distance: offset + 2 * seed + subject, and 4 px more in one of
     three images."""
-    raw = config.read(repository / "config.yaml")
+    raw = toy_config()
     raw["benchmark"] = {**raw["benchmark"], "datasets": ["near-eye-drawn"], "models": ["itracker4"], "seeds": [0, 1]}
     raw["benchmark"]["folds"] = {}
     run = Run(raw, tmp_path / "results")
@@ -273,9 +273,9 @@ EXPORTED = [("eager", "fp32", 0.0), ("onnxruntime", "fp32", 0.0), ("onnxruntime"
 
 
 @pytest.fixture
-def pruned(repository, tmp_path):
+def pruned(tmp_path):
     """A network, what is left of it, and both twins, on two folds of two subjects; int8 costs 0.04 degrees."""
-    raw = config.read(repository / "config.yaml")
+    raw = toy_config()
     raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "methods": list(PRUNED_DEG)}
     raw["benchmark"] |= {"folds": {"columbia-drawn": [0, 1]}, "deploy": ["resnet18/base", "resnet18/half"]}
     run = Run(raw, tmp_path / "results")

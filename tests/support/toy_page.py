@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from toy_config import toy_config
 from toy_results import Run, write_profile
 
 from gazepipe.common.files import write_json, write_text
-from gazepipe.config import load as config
 from gazepipe.dag.stage import Job
 from gazepipe.report.page import page
 
@@ -28,9 +28,9 @@ SPEED = {"params": 1000, "macs": 2000, "bytes": 3_000_000, "units": "deg", "late
 SPEED |= {"latency_ms": 1.0, "images_per_second": 100.0, "ratio": 9.0, "runtime": "eager", "precision": "fp32"}
 
 
-def paged_run(repository: Path, folder: Path) -> Run:
+def paged_run(folder: Path) -> Run:
     """A run whose tables and page are written in `folder`."""
-    raw = config.read(repository / "config.yaml")
+    raw = toy_config()
     raw["benchmark"] |= {"datasets": ["columbia-drawn", "mpiifacegaze-drawn", "near-eye-drawn"], "seeds": [0, 1]}
     raw["benchmark"] |= {"models": ["resnet18", "itracker4"], "methods": ["base", "kd"], "deploy": ["resnet18/base"]}
     raw["benchmark"] |= {"folds": {"columbia-drawn": [0], "mpiifacegaze-drawn": [0]}, "skip": []}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from native_layouts import PLAIN, manifest_block, patches, write_manifest
 from scipy.spatial.transform import Rotation
+from toy_config import toy_config
 
 from gazepipe.config import load as config
 from gazepipe.datasets.images import UnusableImage, read_picture
@@ -296,8 +297,8 @@ def test_giant_pictures_are_refused_before_memory_is_claimed(tmp_path):
         ({"normalise": "none", "head": "given"}, "'head: given' goes with"),
     ],
 )
-def test_blocks_that_contradict_themselves(repository, keys, message):
-    raw = config.read(repository / "config.yaml")
+def test_blocks_that_contradict_themselves(keys, message):
+    raw = toy_config()
     raw["datasets"]["own"] = {
         "layout": "manifest",
         "subjects": 3,
