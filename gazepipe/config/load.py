@@ -196,6 +196,7 @@ def _check_unlabelled(config: Config) -> None:
                     raise UserError(
                         f"configuration: {key}: {name} and {dataset} have different patches; give both the same"
                     )
+            _check_cut(config, name, config.datasets[name])
 
 
 def _check_patch(config: Config, name: str, dataset: Dataset) -> None:
@@ -206,8 +207,13 @@ def _check_patch(config: Config, name: str, dataset: Dataset) -> None:
             f"configuration: {key}: {name} and {first} have different patches, but networks are tested across them; "
             "give both the same, or select one of them"
         )
+    _check_cut(config, name, dataset)
+
+
+def _check_cut(config: Config, name: str, dataset: Dataset) -> None:
     if dataset.manifest is not None and dataset.manifest.normalise == "none":
         return
+    patch, key = select.patch_of(config, name), f"datasets.{name}.patch" if dataset.patch else "patch"
     valid = LAYOUTS[dataset.layout].patches
     if patch.kind not in valid:
         raise UserError(
