@@ -2,10 +2,13 @@ import os
 from pathlib import Path
 
 import eye_model
+import hypothesis
 import pytest
 
 # Tests share the cores with whatever else runs: idle threads sleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"

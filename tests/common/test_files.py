@@ -81,8 +81,8 @@ def table():
         pd.DataFrame({"a": np.arange(400_000)}).to_csv(partial)
 
 from gazepipe import cli
-from gazepipe.evaluation import metrics
-metrics.format_errors = lambda file: globals()[sys.argv[2]]()
+from gazepipe.evaluation import trainings
+trainings.format_trainings = lambda files: globals()[sys.argv[2]]()
 sys.exit(cli.main(["errors", "none"]))
 """
 KINDS = {"text": "file.json", "store": "file.h5", "part": "file.h5", "weights": "file.safetensors", "table": "file.csv"}

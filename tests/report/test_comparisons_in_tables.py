@@ -37,22 +37,30 @@ def write_errors(path: Path, errors: dict[str, float]) -> None:
 
 @pytest.fixture
 def run_of(tmp_path) -> Callable[..., Run]:
+    return lambda *arguments: one_fold(tmp_path / "results", *arguments)
+
+
+def one_fold(folder: Path, seeds: list[int], subjects: list[str] = SUBJECTS) -> Run:
     """Results of base, kd and kd_prune, one fold, with these seeds and subjects."""
+    raw = toy_config()
+    raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "seeds": seeds}
+    raw["benchmark"] |= {"methods": ["base", "kd", "kd_prune"], "folds": {"columbia-drawn": [0]}}
+    run = Run(raw, folder)
+    for file, names, path in run.inputs("predictions", "profiles"):
+        if file.job.stage == "profile":
+            write_profile(path)
+        else:
+            method, seed = names.get("method", "none"), int(names["seed"])
+            write_errors(path, {subject: error_of(method, seed, subject) for subject in subjects})
+    return run
 
-    def of(seeds: list[int], subjects: list[str] = SUBJECTS) -> Run:
-        raw = toy_config()
-        raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "seeds": seeds}
-        raw["benchmark"] |= {"methods": ["base", "kd", "kd_prune"], "folds": {"columbia-drawn": [0]}}
-        run = Run(raw, tmp_path / "results")
-        for file, names, path in run.inputs("predictions", "profiles"):
-            if file.job.stage == "profile":
-                write_profile(path)
-            else:
-                method, seed = names.get("method", "none"), int(names["seed"])
-                write_errors(path, {subject: error_of(method, seed, subject) for subject in subjects})
-        return run
 
-    return of
+@pytest.fixture(scope="module")
+def three_seeds(tmp_path_factory) -> Run:
+    """With its tables; for tests that change nothing."""
+    run = one_fold(tmp_path_factory.mktemp("three") / "results", [0, 1, 2])
+    run.write()
+    return run
 
 
 def prediction(run: Run, method: str, seed: int) -> Path:
@@ -72,9 +80,8 @@ def line_of(page: str, heading: str, start: str) -> list[str]:
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
-def test_several_seeds(run_of):
-    run = run_of([0, 1, 2])
-    run.write()
+def test_several_seeds(three_seeds):
+    run = three_seeds
     mean = inference.mean_interval(long_table("kd", range(3)))
     found = row(run.table("benchmark"), method="kd")
     assert [found.error_deg, found.low_deg, found.high_deg] == pytest.approx([mean.mean, mean.low, mean.high], abs=1e-4)
@@ -119,10 +126,8 @@ def test_several_seeds(run_of):
     assert f"{first}the same training without it (resnet18)." in said
 
 
-def test_the_best_and_what_does_not_differ_from_it_are_bold(run_of):
-    run = run_of([0, 1, 2])
-    run.write()
-    page = run.page.read_text()
+def test_the_best_and_what_does_not_differ_from_it_are_bold(three_seeds):
+    page = three_seeds.page.read_text()
     bold = {
         name: line_of(page, "## Benchmark", name)[1].startswith("**") for name in ("resnet18", "*predict the mean*")
     }

@@ -2,7 +2,9 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import latex
@@ -25,30 +27,47 @@ from gazepipe.report import settings as report_settings
 from gazepipe.report.settings import TABLES, Table
 from gazepipe.report.tables import tables
 
-OFFSET_DEG = {("mean", "none"): 9.0, ("ridge", "none"): 8.0, ("resnet18", "base"): 4.0, ("resnet18", "kd"): 3.0}
+OFFSET_DEG = {"mean": 9.0, "ridge": 8.0, "base": 4.0, "kd": 3.0}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Callable[..., Run]:
+    """Gives the run that a function makes in a folder, with its tables: made once, for tests that change nothing."""
+
+    @cache
+    def of(make: Callable[[Path], Run]) -> Run:
+        run = make(tmp_path_factory.mktemp("written") / "results")
+        run.write()
+        return run
+
+    return of
 
 
 @pytest.fixture
-def results(tmp_path):
+def results(tmp_path) -> Run:
+    return plain(tmp_path / "results")
+
+
+def plain(folder: Path) -> Run:
     """Predictions whose pitch is off by a known angle: an error of offset + fold + subject + (4 across data sets)."""
     raw = toy_config()
     chosen = {"datasets": ["columbia-drawn", "mpiifacegaze-drawn"], "models": ["resnet18"]}
     raw["benchmark"] |= {**chosen, "methods": ["base", "kd"], "seeds": [0, 1]}
     raw["benchmark"]["folds"] = {"columbia-drawn": [0, 1], "mpiifacegaze-drawn": [0, 1, 2]}
-    run = Run(raw, tmp_path / "results")
+    run = Run(raw, folder)
     for file, wildcards, path in run.inputs("predictions", "profiles"):
         if file.job.stage == "profile":
             write_profile(path)
             continue
-        write_predictions(path, wildcards)
+        write_predictions(path, wildcards, OFFSET_DEG)
     return run
 
 
-def write_predictions(path, wildcards):
+def write_predictions(path, wildcards, offsets):
     fold, test = int(wildcards["fold"]), wildcards["test"]
     own = wildcards["dataset"] == test
     subjects = [f"{test[:2]}{fold}{i}" for i in range(2)] if own else [f"{test[:2]}0{i}" for i in range(4)]
-    base = OFFSET_DEG[wildcards["model"], wildcards.get("method", "none")]
+    base = offsets[wildcards.get("method", wildcards["model"])]
     seed = 0.5 if wildcards["seed"] == "1" else -0.5 if wildcards.get("method") else 0.0
     rows = []
     for number, subject in enumerate(subjects):
@@ -59,9 +78,9 @@ def write_predictions(path, wildcards):
     frame.to_csv(path, index=False)
 
 
-def test_numbers_against_a_closed_form(results):
-    results.write()
-    benchmark = results.table("benchmark")
+def test_numbers_against_a_closed_form(written):
+    run = written(plain)
+    benchmark = run.table("benchmark")
     summary = ["error_deg", "low_deg", "high_deg", "std_deg", "n_subjects", "n_seeds", "reason"]
     assert list(benchmark) == ["dataset", "model", "method", *summary, "epochs"]
     # Subjects of fold f have errors base + f and base + f + 1; seeds cancel.
@@ -71,7 +90,7 @@ def test_numbers_against_a_closed_form(results):
     assert lab.n_subjects == 4
     assert row(benchmark, dataset="mpiifacegaze-drawn", model="mean").error_deg == pytest.approx(10.5, abs=1e-3)
 
-    cross = results.table("cross_dataset")
+    cross = run.table("cross_dataset")
     assert list(cross) == ["train", "test", "model", "method", *summary]
     # The same four subjects under every fold's network: folds average within a subject.
     there = row(cross, train="mpiifacegaze-drawn", method="kd")
@@ -79,34 +98,34 @@ def test_numbers_against_a_closed_form(results):
     assert there.std_deg == pytest.approx(1.0, abs=1e-3)
     assert there.n_subjects == 4
 
-    efficiency = results.table("efficiency")
+    efficiency = run.table("efficiency")
     assert list(efficiency) == [
         "model", "method", "params", "macs", "runtime", "batch", "images_per_second", "latency_ms",
     ]  # fmt: skip
     assert set(efficiency.method) == {"base", "kd"}
 
-    compared = results.table("comparisons")
+    compared = run.table("comparisons")
     assert len(compared) == 4
     assert compared.difference_deg.to_numpy() == pytest.approx(-1.0, abs=1e-3)
     assert compared.p_holm.isna().all()
     assert set(compared.reason) == {NO_SPREAD}  # the same difference in every run and subject: nothing to test
 
 
-def test_every_test_subject_of_each_run_is_listed(results):
-    results.write()
-    subjects = results.table("subjects")
+def test_every_test_subject_of_each_run_is_listed(written):
+    run = written(plain)
+    subjects = run.table("subjects")
     assert list(subjects) == ["dataset", "model", "method", "subject", "fold", "seed", "error_deg"]
     assert len(subjects) == (4 + 6) * (2 + 2 * 2)
     one = row(subjects, dataset="mpiifacegaze-drawn", method="kd", subject="mp21", seed=1)
     assert (one.fold, one.error_deg) == (2, pytest.approx(3.0 + 2 + 1 + 0.5, abs=1e-3))
-    section = results.page.read_text().partition("## Per subject")[2]
+    section = run.page.read_text().partition("## Per subject")[2]
     line = next(line for line in section.splitlines() if line.startswith("| mp21 "))
     assert [cell.strip() for cell in line.split("|")[2:-1]] == ["12.00", "11.00", "7.00 ± 0.71", "6.00 ± 0.71"]
 
 
-def test_the_page_says_what_a_reader_must_know(results):
-    results.write()
-    page = results.page.read_text()
+def test_the_page_says_what_a_reader_must_know(written):
+    run = written(plain)
+    page = run.page.read_text()
     for heading in ("## Benchmark", "## Cross-dataset", "## Inference speed", "## What was run"):
         assert heading in page
     assert "*predict the mean*" in page
@@ -115,34 +134,31 @@ def test_the_page_says_what_a_reader_must_know(results):
     assert page.index("real") < page.index("4.97"), "published figures are marked before they appear"
     assert "5.00 ± 0.71" in page
     assert "1.00 M" in page
-    trained = results.inputs("predictions")[-1][1]
-    assert results.plan.source(Job.of("train", **{name: trained[name] for name in RUN})) in page
+    trained = run.inputs("predictions")[-1][1]
+    assert run.plan.source(Job.of("train", **{name: trained[name] for name in RUN})) in page
 
 
-@pytest.fixture
-def with_controls(tmp_path, monkeypatch):
+def with_controls(folder: Path) -> Run:
     """A method whose control trains for fewer epochs, and networks that cannot have learnt, one of them the best."""
     raw = toy_config()
     raw["benchmark"] |= {"datasets": ["columbia-drawn", "mpiifacegaze-drawn"], "models": ["resnet18"], "seeds": [0, 1]}
     raw["benchmark"] |= {"methods": ["shuffled", "base", "kd", "kd_train_on", "kd_prune", "untrained"]}
     raw["benchmark"]["folds"] = {"columbia-drawn": [0], "mpiifacegaze-drawn": [0, 1]}
     raw["methods"]["kd_train_on"]["rebirth"]["epochs"] = 1
-    run = Run(raw, tmp_path / "results")
-    offsets = {"mean": 9.0, "ridge": 1.5, "shuffled": 1.0, "base": 4.0, "kd": 3.0, "kd_train_on": 2.0, "kd_prune": 2.5}
+    run = Run(raw, folder)
+    offsets = {"mean": 9.0, "ridge": 1.5, "shuffled": 1.0, "untrained": 8.0}
+    offsets |= {"base": 4.0, "kd": 3.0, "kd_train_on": 2.0, "kd_prune": 2.5}
     for file, wildcards, path in run.inputs("predictions", "profiles"):
         if file.job.stage == "profile":
             write_profile(path)
         else:
-            name = wildcards.get("method", wildcards["model"])
-            network = wildcards["model"], wildcards.get("method", "none")
-            monkeypatch.setitem(OFFSET_DEG, network, offsets.get(name, 8.0))
-            write_predictions(path, wildcards)
+            write_predictions(path, wildcards, offsets)
     return run
 
 
-def test_controls_are_rows_that_are_marked_and_never_the_best(with_controls):
-    with_controls.write()
-    page = with_controls.page.read_text()
+def test_controls_are_rows_that_are_marked_and_never_the_best(written):
+    run = written(with_controls)
+    page = run.page.read_text()
     section = page.partition("## Benchmark")[2].partition("*Published")[0]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line[:2] == "| "]
     rows = {cells[0]: cells[1:] for cells in lines}
@@ -153,13 +169,13 @@ def test_controls_are_rows_that_are_marked_and_never_the_best(with_controls):
     bold = [name for name, cells in rows.items() if any("**" in cell for cell in cells)]
     assert bold == ["resnet18 + KD + longer"], "1.0 degrees with shuffled labels is no result to beat"
     assert "*resnet18, untrained*" in page.partition("## Cross-dataset")[2].partition("*Published")[0]
-    compared = with_controls.table("comparisons")
+    compared = run.table("comparisons")
     assert not {"shuffled", "untrained", "mean", "ridge"} & {*compared.method, *compared.baseline, *compared.model}
 
 
-def test_epochs_are_counted_with_those_of_the_parents(with_controls):
-    with_controls.write()
-    frame = with_controls.table("benchmark").set_index(["dataset", "method"]).epochs
+def test_epochs_are_counted_with_those_of_the_parents(written):
+    run = written(with_controls)
+    frame = run.table("benchmark").set_index(["dataset", "method"]).epochs
     # kd has 6 epochs, and 8 on the other set; re-birth goes on for 2 x 2, its control here for 2 x 1.
     for method, own, other in [
         ("base", 6, 8), ("kd", 6, 8), ("kd_train_on", 8, 10), ("kd_prune", 10, 12), ("shuffled", 6, 8),
@@ -167,24 +183,24 @@ def test_epochs_are_counted_with_those_of_the_parents(with_controls):
     ]:  # fmt: skip
         assert (frame["columbia-drawn", method], frame["mpiifacegaze-drawn", method]) == (own, other)
     assert frame[:, "none"].isna().all()
-    text = (with_controls.folder / "tables" / "benchmark.csv").read_text()
+    text = (run.folder / "tables" / "benchmark.csv").read_text()
     assert re.search(r"^columbia-drawn,resnet18,kd_prune,.*,10$", text, re.MULTILINE)
-    page = with_controls.page.read_text()
+    page = run.page.read_text()
     lines = [line for line in page.partition("*Published")[0].splitlines() if line.startswith("| resnet18")]
     assert [line.split("|")[-2].strip() for line in lines] == ["6/8", "6/8", "8/10", "10/12"]
     warning = "resnet18 + KD + Prune is trained for 10 epochs in all, its control for 8: not as long"
     assert warning in page.partition("## Does it help?")[2]
-    notes = with_controls.table("comparisons").set_index(["train", "method", "role"]).note
+    notes = run.table("comparisons").set_index(["train", "method", "role"]).note
     assert (notes["columbia-drawn", "kd_prune", "control"] == warning).all()
     assert notes["columbia-drawn", "kd_prune", "parent"].isna().all()
     assert notes["columbia-drawn", "kd", "control"].isna().all(), "base trains as long"
     assert "as long without the idea" in page
 
 
-def test_same_inputs_same_bytes(results):
-    results.write()
-    before = {path: path.read_bytes() for path in [results.page, *(results.folder / "tables").iterdir()]}
-    results.write()
+def test_same_inputs_same_bytes(written):
+    run = written(plain)
+    before = {path: path.read_bytes() for path in [run.page, *(run.folder / "tables").iterdir()]}
+    run.write()
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -202,25 +218,29 @@ OFFSET_PX = {"none": 100.0, "base": 10.0, "small": 12.0, "small_scratch": 15.0}
 
 
 @pytest.fixture
-def near_eye_results(tmp_path):
+def near_eye_results(tmp_path) -> Run:
+    return near_eye(tmp_path / "results")
+
+
+def near_eye(folder: Path) -> Run:
     """Gaze points that are off to the right by a known distance: offset + 2 * seed + subject, and 4 px more in one of
     three images."""
     raw = toy_config()
     raw["benchmark"] = {**raw["benchmark"], "datasets": ["near-eye-drawn"], "models": ["itracker4"], "seeds": [0, 1]}
     raw["benchmark"]["folds"] = {}
-    run = Run(raw, tmp_path / "results")
+    run = Run(raw, folder)
     write_near_eye(run, lambda method, seed: {
         f"test-0{n}": [OFFSET_PX[method] + 2 * seed + n + 4 * (i == 2) for i in range(3)] for n in (1, 2)
     })  # fmt: skip
     return run
 
 
-def test_near_eye_numbers_against_a_closed_form(near_eye_results):
-    near_eye_results.write()
+def test_near_eye_numbers_against_a_closed_form(written):
+    run = written(near_eye)
     names = ("near_eye", "near_eye_subjects", "near_eye_comparisons")
-    written = {path.name for path in (near_eye_results.folder / "tables").iterdir()}
-    assert written == {f"{name}.{end}" for name in names for end in ("csv", "tex")}
-    networks = near_eye_results.table("near_eye")
+    files = {path.name for path in (run.folder / "tables").iterdir()}
+    assert files == {f"{name}.{end}" for name in names for end in ("csv", "tex")}
+    networks = run.table("near_eye")
     small = row(networks, method="small")
     # Subjects 1 and 2, seeds 0 and 2 px more, a third of the images 4 px more.
     assert small.error_px == pytest.approx(12 + 1.5 + 1 + 4 / 3, abs=1e-3)
@@ -232,24 +252,30 @@ def test_near_eye_numbers_against_a_closed_form(near_eye_results):
     mean = row(networks, model="mean")
     assert mean.error_px == pytest.approx(100 + 1.5 + 4 / 3, abs=1e-3)
     assert np.isnan(mean.params)
-    subjects = near_eye_results.table("near_eye_subjects")
+    subjects = run.table("near_eye_subjects")
     assert list(subjects) == ["dataset", "model", "method", "subject", "fold", "seed", "error_px"]
     for seed in (0, 1):
         one = row(subjects, method="base", subject="test-02", seed=seed)
         assert one.error_px == pytest.approx(10 + 2 + 2 * seed + 4 / 3, abs=1e-3)
-    lines = near_eye_results.page.read_text().splitlines()
-    cells = next([cell.strip() for cell in line.split("|")] for line in lines if line.startswith("| test-02"))
-    assert cells[2:5] == [*[f"{100 + 2 + 4 / 3:.2f}"] * 2, f"{10 + 2 + 1 + 4 / 3:.2f} ± 1.41"]
-    pairs = near_eye_results.table("near_eye_comparisons")
+    lines = run.page.read_text().splitlines()
+    head, cells = (
+        next([cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith(f"| {start} "))
+        for start in ("Subject", "test-02")
+    )
+    of_subject = dict(zip(head, cells, strict=True))
+    for name in ("*predict the mean*", "*ridge regression on pixels*"):
+        assert of_subject[name] == f"{100 + 2 + 4 / 3:.2f}"
+    assert of_subject["itracker4"] == f"{10 + 2 + 1 + 4 / 3:.2f} ± 1.41"
+    pairs = run.table("near_eye_comparisons")
     base = 10 + 1.5 + 1 + 4 / 3
     assert row(pairs, method="small", baseline="base").difference_percent == pytest.approx(100 * 2 / base, abs=1e-3)
     against = row(pairs, method="small", baseline="small_scratch").difference_percent
     assert against == pytest.approx(100 * -3 / (base + 5), abs=1e-3)
 
 
-def test_the_near_eye_page_shows_what_the_explanation_says(near_eye_results):
-    near_eye_results.write()
-    page = near_eye_results.page.read_text()
+def test_the_near_eye_page_shows_what_the_explanation_says(written):
+    run = written(near_eye)
+    page = run.page.read_text()
     for text in ("| itracker4 + small ", "| *predict the mean* ", "500.00 k", "160.00 k", "0.750"):
         assert text in page
     lines = [line for line in page.splitlines() if line.startswith("| itracker4, seed 1")]
@@ -273,12 +299,16 @@ EXPORTED = [("eager", "fp32", 0.0), ("onnxruntime", "fp32", 0.0), ("onnxruntime"
 
 
 @pytest.fixture
-def pruned(tmp_path):
+def pruned(tmp_path) -> Run:
+    return cut(tmp_path / "results")
+
+
+def cut(folder: Path) -> Run:
     """A network, what is left of it, and both twins, on two folds of two subjects; int8 costs 0.04 degrees."""
     raw = toy_config()
     raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "methods": list(PRUNED_DEG)}
     raw["benchmark"] |= {"folds": {"columbia-drawn": [0, 1]}, "deploy": ["resnet18/base", "resnet18/half"]}
-    run = Run(raw, tmp_path / "results")
+    run = Run(raw, folder)
     for file, wildcards, path in run.inputs("predictions", "profiles", "deployed"):
         cost = {"params": 4000, "macs": 8000} if wildcards.get("method") == "base" else {"params": 1000, "macs": 4000}
         match file.job.stage:
@@ -297,8 +327,7 @@ def pruned(tmp_path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 pd.DataFrame(rows, columns=["runtime", "precision", "subject", "error"]).to_csv(path, index=False)
             case _:
-                OFFSET_DEG.update({("resnet18", name): value for name, value in PRUNED_DEG.items()})
-                write_predictions(path, wildcards)
+                write_predictions(path, wildcards, OFFSET_DEG | PRUNED_DEG)
     return run
 
 
@@ -316,9 +345,9 @@ def write_speed(path: Path) -> None:
     write_json(path.with_suffix(".json"), {"threads": 2, "machine": {"cpu": "a cpu"}, "reference": reference})
 
 
-def test_pruned_networks_beside_the_full_one_and_their_twins(pruned):
-    pruned.write()
-    frame = pruned.table("compression")
+def test_pruned_networks_beside_the_full_one_and_their_twins(written):
+    run = written(cut)
+    frame = run.table("compression")
     assert list(frame.role) == ["full", "scratch", "scratch_kd"]
     # Subjects of fold 0 are 0 and 1 degrees beside the offset, those of fold 1 are 1 and 2; the seed takes 0.5 off.
     expected = {name: degrees + 1 - 0.5 for name, degrees in PRUNED_DEG.items()}
@@ -329,7 +358,7 @@ def test_pruned_networks_beside_the_full_one_and_their_twins(pruned):
         assert line.difference_percent == pytest.approx(change, abs=0.02)
         assert (line.reason, line.finding) == (ONE_SEED, "not tested")
         assert line.paired_seeds  # the pruned one starts from base, and its twins have its shape
-    page = pruned.page.read_text()
+    page = run.page.read_text()
     first, second, _ = [line for line in page.splitlines() if line.startswith("| resnet18 + half | columbia")][-3:]
     cells = [
         "1.00 k",
@@ -346,17 +375,17 @@ def test_pruned_networks_beside_the_full_one_and_their_twins(pruned):
     ]
     assert [cell.strip() for cell in first.split("|")][3:-1] == cells
     assert "half_scratch: from scratch, 6 epochs" in second
-    assert len(pruned.table("efficiency")) == 1  # no published size of a pruned network
+    assert len(run.table("efficiency")) == 1  # no published size of a pruned network
 
 
-def test_exported_networks_are_told_by_what_their_files_predict(pruned):
-    pruned.write()
-    frame = pruned.table("deployed")
+def test_exported_networks_are_told_by_what_their_files_predict(written):
+    run = written(cut)
+    frame = run.table("deployed")
     assert len(frame) == 2 * 3 * 2  # networks, variants, batches
     int8 = frame[(frame.method == "half") & (frame.precision == "int8")].iloc[0]
     assert (int8.error, int8.n_subjects) == (pytest.approx(4.84), 4)
     own, total = 100 * 0.04 / 4.8, 100 * (4.84 / 5.0 - 1)
-    frame = pruned.table("deployed_comparisons")
+    frame = run.table("deployed_comparisons")
     assert len(frame) == 2 + 3  # int8 of both networks alone, all variants of the second against the first
     alone = row(frame, method="half", change="int8")
     changes = [alone.difference_percent, alone.low_percent, alone.high_percent]
@@ -366,8 +395,8 @@ def test_exported_networks_are_told_by_what_their_files_predict(pruned):
     assert whole.difference_percent == pytest.approx(total, abs=1e-3)
     assert (whole.against, whole.reason) == ("resnet18/base", ONE_SEED)
     assert np.isnan(whole.low_percent)
-    assert (pruned.folder / "figures/pareto/columbia-drawn.png").read_bytes()[:4] == b"\x89PNG"
-    assert "| resnet18 + half | ONNX Runtime, int8 |" in pruned.page.read_text()
+    assert (run.folder / "figures/pareto/columbia-drawn.png").read_bytes()[:4] == b"\x89PNG"
+    assert "| resnet18 + half | ONNX Runtime, int8 |" in run.page.read_text()
 
 
 def test_damaged_errors_of_an_exported_network(pruned):
@@ -389,10 +418,9 @@ def test_damaged_errors_of_an_exported_network(pruned):
         pruned.write()
 
 
-@pytest.mark.parametrize("fixture", ["results", "near_eye_results", "pruned"])
-def test_every_table_is_written_as_latex(fixture, request):
-    run = request.getfixturevalue(fixture)
-    run.write()
+@pytest.mark.parametrize("make", [plain, near_eye, cut])
+def test_every_table_is_written_as_latex(written, make):
+    run = written(make)
     files = sorted((run.folder / "tables").glob("*.tex"))
     assert [path.stem for path in files] == [path.stem for path in sorted((run.folder / "tables").glob("*.csv"))]
     texts = {path.stem: path.read_text() for path in files}
@@ -407,25 +435,24 @@ def test_every_table_is_written_as_latex(fixture, request):
     assert len(set(labels)) == len(labels) == sum(map(len, shown.values()))
 
 
-def test_the_cells_of_the_latex_are_those_of_the_page(results, pruned):
-    results.write()
-    own, published = latex.tables((results.folder / "tables/benchmark.tex").read_text())
-    assert own[1][0] == r"\emph{predict the mean}"
-    assert own[2][0] == r"\emph{ridge regression on pixels}"
-    assert own[3][1].startswith(r"5.00 $\pm$ 0.71 [")
-    assert published[1] == ["ResNet10 (wide)", "4.00", "4.97"]
-    pruned.write()
-    text = (pruned.folder / "tables/compression.tex").read_text()
+def test_the_cells_of_the_latex_are_those_of_the_page(written):
+    own, published = (
+        {row[0]: row[1:] for row in rows}
+        for rows in latex.tables((written(plain).folder / "tables/benchmark.tex").read_text())
+    )
+    assert {r"\emph{predict the mean}", r"\emph{ridge regression on pixels}"} < {*own}
+    assert own["resnet18"][0].startswith(r"5.00 $\pm$ 0.71 [")
+    assert published["ResNet10 (wide)"] == ["4.00", "4.97"]
+    text = (written(cut).folder / "tables/compression.tex").read_text()
     assert r"\caption[{Structural pruning}]{\textbf{Structural pruning.} Each pruned network" in text
     assert "$-$4.4 $^{1}$ & not tested" in text
     assert rf"\par\smallskip $^{{1}}$ {ONE_SEED}" in text
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here; the strict reader is asked above")
-@pytest.mark.parametrize("fixture", ["results", "near_eye_results", "pruned"])
-def test_latex_compiles(fixture, request, tmp_path):
-    run = request.getfixturevalue(fixture)
-    run.write()
+@pytest.mark.parametrize("make", [plain, near_eye, cut])
+def test_latex_compiles(written, make, tmp_path):
+    run = written(make)
     names = "".join(f"\\input{{{path}}}\n" for path in sorted((run.folder / "tables").glob("*.tex")))
     document = f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{names}\\end{{document}}\n"
     (tmp_path / "all.tex").write_text(document)
