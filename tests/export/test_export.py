@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import openvino
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -193,13 +194,12 @@ def test_gaze_points_in_pixels(settings, predicted, tmp_path):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda rows: rows[:-1], "is not about the test subjects"),
-        (lambda rows: [rows[0], *(line[: line.rfind(",")] + ",1.5" for line in rows[1:])], "from what these weights"),
+        (lambda frame: frame[:-1], "is not about the test subjects"),
+        (lambda frame: frame.assign(yaw_pred=1.5), "from what these weights"),
     ],
 )
 def test_predictions_of_another_network_are_refused(settings, run, tmp_path, change, match):
-    lines = run["predictions"].read_text().splitlines()
-    (tmp_path / "other.csv").write_text("\n".join(change(lines)) + "\n")
+    change(pd.read_csv(run["predictions"])).to_csv(tmp_path / "other.csv", index=False)
     with pytest.raises(UserError, match=match):
         stage.export(settings, **{**run, "predictions": tmp_path / "other.csv"}, folder=tmp_path / "out")
     assert not (tmp_path / "out").exists()

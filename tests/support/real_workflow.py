@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "config.yaml", "envs", "pyproject.toml")
+from toy_config import PATH
+
+SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "envs", "pyproject.toml")
 ON_CLUSTERS = """
 run: ""
 benchmark:
@@ -25,13 +27,14 @@ robustness: {networks: []}
 """
 
 
-def copy_source(repository: Path, folder: Path, configuration: str) -> Path:
-    """The source in `folder`, with the configuration as its tiny.yaml."""
+def copy_source(repository: Path, folder: Path, configuration: str, default: Path = PATH) -> Path:
+    """The source in `folder`, with `default` as its config.yaml and the configuration as its tiny.yaml."""
     for name in SOURCE:
         source = repository / name
         copier = shutil.copytree if source.is_dir() else shutil.copy
         options = {"ignore": shutil.ignore_patterns("__pycache__")} if source.is_dir() else {}
         copier(source, folder / name, **options)
+    shutil.copy(default, folder / "config.yaml")
     (folder / "tiny.yaml").write_text(configuration)
     return folder
 

@@ -237,16 +237,16 @@ def test_a_missing_subject_stops_the_run_and_is_named(clone):
 
 
 def test_the_papers_whole_protocol_builds(repository, tmp_path):
-    folder = copy_source(repository, tmp_path, TINY)
+    folder = copy_source(repository, tmp_path, TINY, repository / "config.yaml")
     for path in ("config/paper.yaml", "tests/workflow/paper_drawn.yaml"):
         shutil.copy(repository / path, folder)
     done = snakemake(folder, "--dry-run", "--quiet", "rules", on_top=("paper.yaml", "paper_drawn.yaml"))
     assert done.returncode == 0, done.stderr[-2000:]
-    # 8 networks (re-birth does not fit simvit), 5 + 15 folds, 3 seeds; each predicts both sets.
+    # 10 networks (re-birth and its control do not fit simvit), 5 + 15 folds, 3 seeds; each predicts both sets.
     jobs = dict(line.split() for line in (done.stdout + done.stderr).splitlines() if re.fullmatch(r"\w+ +\d+", line))
     assert {name: int(jobs[name]) for name in ("train", "predict", "predict_control", "prepare_part", "profile")} == {
-        "train": 8 * 20 * 3,
-        "predict": 8 * 20 * 3 * 2,
+        "train": 10 * 20 * 3,
+        "predict": 10 * 20 * 3 * 2,
         "predict_control": 2 * 40,
         "prepare_part": 56 + 15,
         "profile": 3,
@@ -254,7 +254,7 @@ def test_the_papers_whole_protocol_builds(repository, tmp_path):
 
 
 def test_the_papers_sets_ask_for_consent_first(repository, tmp_path):
-    folder = copy_source(repository, tmp_path, TINY)
+    folder = copy_source(repository, tmp_path, TINY, repository / "config.yaml")
     shutil.copy(repository / "config/paper.yaml", folder)
     done = snakemake(folder, "--", "data/paper/raw/mpiifacegaze.json", on_top=("paper.yaml",))
     assert done.returncode != 0
