@@ -267,3 +267,26 @@ def test_a_new_network_or_kind_of_method_reruns_nothing(raw, tmp_path, repositor
     rebirth = tmp_path / "gazepipe/methods/rebirth.py"
     rebirth.write_text(rebirth.read_text() + "\nANOTHER = 1\n")
     assert keys_now() != before
+
+
+def test_the_default_run_trains_one_fold_and_only_prepares_what_is_seen_without_labels(repository):
+    """The shipped configuration."""
+    plan = Plan(config.load(config.read(repository / "config.yaml")))
+    found, waiting = set(), [Job.of("page")]
+    while waiting:
+        job = waiting.pop()
+        if job not in found:
+            found.add(job)
+            waiting += plan.upstream(job)
+    trained = [dict(job.wildcards) for job in found if job.stage == "train"]
+    assert {run["fold"] for run in trained} == {"0"}
+    assert {run["dataset"] for run in trained} == set(plan.config.benchmark.datasets)
+    prepared = {dict(job.wildcards)["dataset"] for job in found if job.stage == "prepare"}
+    others = {name for method in plan.config.methods.values() for name in method.unlabelled}
+    assert prepared == {*plan.config.benchmark.datasets, *others}
+    for job in found:
+        if job.stage == "train":
+            method = plan.config.methods[dict(job.wildcards)["method"]]
+            stores = {dict(file.job.wildcards)["dataset"] for file in plan.inputs(job).get("unlabelled") or []}
+            assert stores == set(method.unlabelled)
+    assert len({plan.key(job) for job in found}) == len(found)
