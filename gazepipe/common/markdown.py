@@ -11,7 +11,9 @@ Block = str | pd.DataFrame
 METHOD_LABELS = {
     "base": "",
     "none": "",
+    "long": " + longer",
     "kd": " + KD",
+    "kd_unlabelled": " + KD + unlabelled",
     "kd_prune": " + KD + Prune",
     "kd_train_on": " + KD + longer",
     "shuffled": ", labels shuffled",

@@ -106,6 +106,11 @@ class Method(Kinds):
     training: dict[str, Any] = {}
     """Keys of the top-level `training` to override."""
 
+    @property
+    def images(self) -> float:
+        """Images that a step sees for each one that has a label."""
+        return 1 + self.kd.unlabelled if self.kd and self.unlabelled else 1
+
     @model_validator(mode="after")
     def _links(self) -> "Method":
         learners = [name for name, kind in declared(Kinds).items() if kind.needs == "teacher"]

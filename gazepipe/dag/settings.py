@@ -360,12 +360,14 @@ def _epochs(config: Config, model: str, method: str) -> list[int]:
 
 
 def _total_epochs(config: Config, model: str, method: str) -> dict[str, int]:
-    """The epochs of a network's training on each data set, and of those of its parents."""
+    """The epochs of a network's training on each data set, and of those of its parents. Images without a
+    label count, too.
+    """
     lineage = [method]
     while parent := config.methods[lineage[-1]].parent:
         lineage.append(parent)
     return {
-        name: sum(runs.epochs(config, name, model, each) for each in lineage)
+        name: sum(round(runs.epochs(config, name, model, each) * config.methods[each].images) for each in lineage)
         for name in runs.datasets_for(config, model)
     }
 

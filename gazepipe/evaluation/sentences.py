@@ -61,8 +61,19 @@ def sentences(frame: pd.DataFrame, unit: str, statistics: Statistics) -> list[Bl
     for kind, (heading, said) in kinds.items():
         own = [row for row in rows if row["finding"].partition(",")[0] == kind]
         if own:
-            blocks += [heading, _list(_grouped(own, unit, margin, said))]
+            told, others = _first_controls(own) if kind == "nothing found" else (own, 0)
+            blocks += [heading, _list([*_grouped(told, unit, margin, said), *_further(others)])]
     return [*blocks, *_untested(rows)]
+
+
+def _first_controls(rows: Rows) -> tuple[Rows, int]:
+    """The comparisons with a control, where there are some, and how many others there are; else all."""
+    controls = [row for row in rows if row["role"] == CONTROL]
+    return (controls, len(rows) - len(controls)) if controls else (rows, 0)
+
+
+def _further(number: int) -> list[str]:
+    return [f"Nor in {_count(number)} with networks that are no control; the table has them."] if number else []
 
 
 def _names(row: dict[str, Any]) -> dict[str, str]:
@@ -137,12 +148,14 @@ def _equal(rows: Rows, unit: str, margin: str, many: bool) -> str:
         differences = _range([row[f"difference_{unit}"] for row in rows], unit, "+")
         size = f" ({_range([row[f'detectable_{unit}'] for row in rows], unit)})" if nothing else ""
         return f"{first['who']} against {first['over']}: {differences}{size} in {_count(len(rows))}, {_where(rows)}."
-    of = f" of {first['of']}" if first["of"] else ""
+    of, notes = f" of {first['of']}" if first["of"] else "", dict.fromkeys(_note(row) for row in rows)
     each = []
     for row in rows:
         size = f" ({_range([row[f'detectable_{unit}']], unit)})" if nothing else ""
-        each.append(f"{_signed(row, unit)}{size}{_note(row)} {row['place']}".strip())
-    return f"{first['who']}{of} against {first['against']}: {'; '.join(each)}."
+        note = _note(row) if len(notes) > 1 else ""
+        each.append(f"{_signed(row, unit)}{size}{note} {row['place']}".strip())
+    shared = next(iter(notes)) if len(notes) == 1 else ""
+    return f"{first['who']}{of} against {first['against']}{shared}: {'; '.join(each)}."
 
 
 def _untested(rows: Rows) -> list[Block]:

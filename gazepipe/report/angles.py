@@ -20,7 +20,10 @@ from gazepipe.report.settings import DatasetSummary
 
 ROW = ["model", "method"]
 RUN = ["train", "test", *ROW]
-EPOCHS = "Epochs: of all training that is in the weights, so with that of the parents; on each data set."
+EPOCHS = (
+    "Epochs: of all training that is in the weights, so with that of the parents, images without a label counted as"
+    " well; on each data set."
+)
 IN_ITALICS = "In italics: controls, which a network must beat."
 SUMMARY = ["error_deg", "low_deg", "high_deg", "std_deg", "n_subjects", "n_seeds", "reason"]
 

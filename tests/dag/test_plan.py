@@ -242,6 +242,15 @@ def test_epochs_of_a_method_and_of_all_that_is_in_its_weights(raw):
     }
 
 
+def test_images_without_labels_count_as_training(raw):
+    raw["datasets"]["crowd"] = copy.deepcopy(raw["datasets"]["mpiifacegaze-drawn"])
+    raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "methods": ["base", "more"]}
+    raw["methods"]["more"] = {"teacher": "base", "kd": {"unlabelled": 0.5}, "unlabelled": ["crowd"]}
+    networks = Plan(config.load(raw)).settings(Job.of("tables")).networks
+    totals = {each.method: each.total_epochs["columbia-drawn"] for each in networks}
+    assert totals == {"base": 6, "more": 9}
+
+
 def test_a_new_network_or_kind_of_method_reruns_nothing(raw, tmp_path, repository):
     """In a copy of the package: keys before and after, each from a process of its own."""
     shutil.copytree(repository / "gazepipe", tmp_path / "gazepipe")

@@ -71,6 +71,26 @@ def test_the_control_comes_first():
     assert second.endswith("against net.")
 
 
+def test_what_was_not_found_is_told_of_controls_and_counted_of_others():
+    rows = [
+        comparison(NOTHING, role="control"),
+        comparison(NOTHING, method="kd_prune", baseline="kd", role="parent"),
+        comparison(NOTHING, method="kd_prune", role="other"),
+    ]
+    first, others = said(*rows)[1].splitlines()
+    assert first == (
+        "- KD of net against the same training without it (net): +0.10 degrees [-0.60, +0.80] (0.97 degrees) on lab."
+    )
+    assert others == "- Nor in 2 comparisons with networks that are no control; the table has them."
+
+
+def test_a_note_that_holds_for_all_places_is_said_once():
+    rows = [comparison(NOTHING, role="control", note="not as long", test=test) for test in ("lab", "field")]
+    _, text = said(*rows)
+    assert text.startswith("- KD of net against its control (net) (not as long): +0.10")
+    assert text.count("not as long") == 1
+
+
 def test_a_control_that_was_not_trained_as_long_is_not_called_the_same_training():
     note = "net + KD is trained for 6 epochs in all, its control for 4: not as long"
     _, text = said(comparison(DIFFERENT, role="control", note=note))

@@ -47,7 +47,7 @@ def draw(results: Results, frame: None) -> dict[str, Figure]:
         return {"filters": note("No network of this run has filters that start again.")}
     found = [measured(results, *each) for each in chosen]
     names = [name for name in (BEFORE, AFTER, END, CONTROL) if any(name in each for each in found)]
-    figure, panels = grid(2 * len(chosen), 2, 1.9, left=0.72, bottom=0.6 + legend_height(len(names)), gaps=(0.6, 0.68))
+    figure, panels = grid(2 * len(chosen), 2, 1.9, left=0.95, bottom=0.6 + legend_height(len(names)), gaps=(0.65, 0.68))
     titles(panels[::2], [f"{label(model, method)}, {dataset}" for dataset, model, method in chosen])
     for number in range(len(chosen)):
         shares, means = panels[2 * number : 2 * number + 2]
@@ -60,7 +60,7 @@ def draw(results: Results, frame: None) -> dict[str, Figure]:
             _means(means, layers, LOOKS[name])
         means.set_ylim(0, 1.06 * max(means.get_ylim()[1], 0.01))
         shares.set_xlabel("|cosine| of two filters", size=SMALL, labelpad=2)
-        shares.set_ylabel("pairs above", size=SMALL)
+        shares.set_ylabel("pairs above", size=SMALL, labelpad=2)
         means.set_xlabel("layer", size=SMALL, labelpad=2)
         means.set_ylabel("mean |cosine|", size=SMALL)
     if names:
