@@ -12,8 +12,8 @@ from gazepipe.dag.stage import Job
 from gazepipe.report.page import page
 
 HOSTILE = ("<script>document.title = 'taken'</script>", "![a](http://example.org/a.png)|b", "[c](javascript:alert(1))")
-OFFSET_DEG = {"none": 12.0, "base": 5.0, "kd": 4.5}
-OFFSET_PX = {"none": 100.0, "base": 10.0, "small": 12.0, "small_scratch": 15.0}
+OFFSET_DEG = {"mean": 12.0, "ridge": 11.0, "base": 5.0, "kd": 4.5}
+OFFSET_PX = {"mean": 100.0, "ridge": 90.0, "base": 10.0, "small": 12.0, "small_scratch": 15.0}
 FACTS = {"machine": {"cpu": "a <b>cpu</b>", "cores": 2, "system": "Linux"}, "device": "cpu", "precision": "fp32"}
 FACTS |= {"packages": {"gazepipe": "0.1.0", "torch": "2.13.0"}}
 EXPLAINED = {
@@ -61,11 +61,11 @@ def write_page(run: Run) -> str:
 def _predictions(path: Path, names: dict[str, str]) -> None:
     rng = np.random.default_rng([int(names.get("seed", 0)), len(names["test"])])
     if names["test"] == "near-eye-drawn":
-        offset = OFFSET_PX[names.get("method", "none")]
+        offset = OFFSET_PX[names.get("method", names["model"])]
         rows = [(subject, 600.0, 400.0, 600.0 + offset + rng.normal(), 400.0) for subject in HOSTILE for _ in range(3)]
         columns = ["subject", "x", "y", "x_pred", "y_pred"]
     else:
-        offset = np.radians(OFFSET_DEG[names.get("method", "none")])
+        offset = np.radians(OFFSET_DEG[names.get("method", names["model"])])
         rows = [(f"p{n:02}", 0.0, 0.0, offset + 0.01 * rng.normal(), 0.0) for n in range(4) for _ in range(3)]
         columns = ["subject", "pitch", "yaw", "pitch_pred", "yaw_pred"]
     pd.DataFrame(rows, columns=columns).to_csv(path, index=False)

@@ -55,8 +55,9 @@ def test_the_small_network_is_the_one_that_the_explanation_recommends(finished):
 
 def test_tables_tell_cost_and_error_of_each_network(finished):
     table = pd.read_csv(finished / "results/tables/near_eye.csv", keep_default_na=False, na_values=[""])
+    assert list(table.model[:2]) == ["mean", "ridge"]
     table = table.set_index("method")
-    assert list(table.index) == ["none", "base", "small", "small_scratch"]
+    assert list(table.index) == ["none", "none", "base", "small", "small_scratch"]
     assert table.error_px.between(1, 2000).all()
     assert table.params["base"] > 2 * table.params["small"]
     assert table.params["small"] == table.params["small_scratch"]
