@@ -39,14 +39,12 @@ class Rules:
 
 
 def unit_of(met: list[Pair], asked: str | None) -> str:
-    """The unit of the differences: degrees where all errors are, percent for points unless `asked` says otherwise."""
+    """The unit of the differences: what is `asked`, else degrees where all errors are in degrees, else percent."""
     found = {
         ERROR_UNIT[units(file.path)] for file in {each.files[0] for pair in met for each in (pair.mine, pair.theirs)}
     }
     if asked == "deg" and "px" in found:
         raise UserError("unit: errors of points are in pixels, not degrees; use --unit percent")
-    if asked is None and len(found) > 1:
-        raise UserError("unit: some errors are in degrees, others in pixels; use --unit percent, or choose with --test")
     return asked or ("deg" if found == {"deg"} else comparisons.PERCENT)
 
 

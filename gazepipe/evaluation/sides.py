@@ -63,8 +63,11 @@ Finder = Callable[[Path], list[tuple[dict[str, str], Path]]]
 
 def sides(given: list[str], found: Finder) -> list[Side]:
     """The sides that arguments name: FOLDER, FOLDER:DATASET/MODEL/METHOD (later names may be left out, `*` stands for
-    any), a prediction CSV, or a name of CSVs with `{seed}` or `{fold}`. Raises UserError for what names nothing.
+    any), a prediction CSV, or a name of CSVs with `{seed}` or `{fold}`. Raises UserError for what names nothing, and
+    for more sides than LETTERS.
     """
+    if len(given) > len(LETTERS):
+        raise UserError(f"{given[len(LETTERS)]}: is side {len(LETTERS) + 1}; compare {len(LETTERS)} sides at most")
     return [_side(letter, text, found) for letter, text in zip(LETTERS, given, strict=False)]
 
 

@@ -309,6 +309,26 @@ def test_points_are_compared_in_percent(tmp_path, capsys):
     assert "compare one task" in said
 
 
+def test_folders_of_angles_and_points_are_compared_in_percent(tmp_path, capsys):
+    folders = [tmp_path / name for name in "ab"]
+    for number, folder in enumerate(folders):
+        for seed, row in enumerate(errors_of(MATRIX)):
+            write_predictions(prediction_path(folder, seed), {name: error + number for name, error in row.items()})
+            points = prediction_path(folder, seed, test="scene")
+            points.parent.mkdir(parents=True, exist_ok=True)
+            lines = [f"s{n},{n},{n},{n + 10 - 2 * number + seed},{n}" for n in range(4)]
+            points.write_text("\n".join(["subject,x,y,x_pred,y_pred", *lines]))
+    found = compared(tmp_path, *folders).set_index("test")
+    assert sorted(found["error_unit"]) == ["deg", "px"]
+    assert found.loc["scene", "difference_percent"] == pytest.approx(-100 * 2 / 11, rel=1e-4)
+    assert refused(capsys, *folders, "--unit", "deg").startswith("unit: errors of points are in pixels")
+
+
+def test_more_sides_than_letters_are_refused(capsys, folders):
+    said = refused(capsys, *([folders[0]] * 27))
+    assert said == f"{folders[0]}: is side 27; compare 26 sides at most"
+
+
 # ---- what cannot be compared
 
 
