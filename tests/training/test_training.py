@@ -500,6 +500,22 @@ def test_rebirth_starts_from_the_parent_and_runs_its_generations(base, store, sp
     assert len(history) == 1 + REBIRTH["generations"] * REBIRTH["epochs"]
 
 
+def test_images_without_labels_are_seen_and_their_labels_are_not(base, store, split, tmp_path):
+    chosen, images, labels = settings(kinds={"kd": {}}), tmp_path / "images.h5", tmp_path / "labels.h5"
+    for path in (images, labels):
+        path.write_bytes(store.read_bytes())
+        with h5py.File(path, "r+") as file:
+            column = "image" if path == images else "target"
+            file[column][:] = file[column][:] // 2 if path == images else 0.1
+
+    def weights(name, pool):
+        return run(chosen, store, split, tmp_path / name, teacher=base, unlabelled=pool).read_bytes()
+
+    plain, same, unlike = weights("plain", None), weights("same", [store]), weights("unlike", [images])
+    assert len({plain, same, unlike}) == 3
+    assert weights("labels", [labels]) == same
+
+
 def test_the_test_subjects_are_not_looked_at(base, store, split, tmp_path):
     """Other pixels and labels of the test subjects: the same bytes of weights."""
     opened = open_store(store)
