@@ -85,9 +85,8 @@ def _bars(rows: pd.DataFrame) -> np.ndarray:
 
 def _options(look: Look) -> dict:
     return {
-        "color": look.colour,
+        **look.of_marker,
         "ecolor": to_rgba(look.colour, PALER),
-        "marker": look.marker,
         "linestyle": look.line,
         "markersize": 4.5,
         "linewidth": 1.2,

@@ -6,6 +6,7 @@ import pytest
 from toy_config import toy_config
 from toy_results import Run, row
 
+from gazepipe.common.plotting import network_looks
 from gazepipe.config import load as config
 from gazepipe.dag.stage import Job
 from gazepipe.errors import UserError
@@ -20,7 +21,7 @@ from gazepipe.report.robustness import (
     robustness_comparisons_sentences,
     robustness_section,
 )
-from gazepipe.report.robustness_figure import draw
+from gazepipe.report.robustness_figure import curves, draw
 
 COST = {"noise": 1.0, "blur": 0.5, "darker": 0.1, "brighter": 0.0, "jpeg": -0.1, "occlusion": 2.0}
 """Degrees, or pixels, of each step of strength."""
@@ -289,3 +290,12 @@ def test_placebos_are_tested_only_where_they_are_named(tmp_path, networks, teste
     raw["robustness"] = {"networks": networks}
     settings = Run(raw, tmp_path).plan.settings(Job.of("tables"))
     assert settings.corrupted == {"columbia-drawn": [("resnet18", method) for method in tested]}
+
+
+def test_models_of_one_method_look_different_in_every_panel(results):
+    frame = robustness(results)
+    own = frame[(frame.dataset == "columbia-drawn") & (frame.method == "base")]
+    figure = curves(pd.concat([own, own.assign(model="itracker4")]), network_looks(["resnet18", "itracker4"], ["base"]))
+    for axes in figure.axes[:-1]:
+        marks = [container.lines[0] for container in axes.containers]
+        assert len({(mark.get_color(), mark.get_marker(), mark.get_fillstyle()) for mark in marks}) == 2
