@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from gazepipe.config import select
 from gazepipe.config.messages import explain, nearest
-from gazepipe.config.schema import Config, Dataset
+from gazepipe.config.schema import Config, Dataset, Method
 from gazepipe.datasets.layouts.settings import LAYOUTS
 from gazepipe.errors import UserError
 from gazepipe.evaluation.settings import CONTROLS, NO_METHOD
@@ -102,12 +102,22 @@ def _check_methods(config: Config) -> None:
             if model:
                 _known(f"{key}.teacher", model, config.models)
         _refuse_control_cycle(config, name)
-        for dataset in method.unlabelled:
-            _known(f"{key}.unlabelled", dataset, config.datasets)
-        _no_duplicates(f"{key}.unlabelled", method.unlabelled)
+        _check_unlabelled_names(config, f"{key}.unlabelled", method)
     for model in config.models:
         for method in config.methods:
             _refuse_cycle(config, (model, method), [])
+
+
+def _check_unlabelled_names(config: Config, key: str, method: Method) -> None:
+    given = {key: method.unlabelled}
+    if isinstance(method.unlabelled, dict):
+        for dataset in method.unlabelled:
+            _known(key, dataset, config.datasets)
+        given = {f"{key}.{dataset}": names for dataset, names in method.unlabelled.items()}
+    for place, names in given.items():
+        for name in names:
+            _known(place, name, config.datasets)
+        _no_duplicates(place, names)
 
 
 def _refuse_control_cycle(config: Config, method: str) -> None:
@@ -182,7 +192,7 @@ def _check_selection(config: Config) -> None:
 def _check_unlabelled(config: Config) -> None:
     """What a selected network, or one that it goes back to, sees without labels is tested by none, and looks alike."""
     for model, method in select.with_ancestors(config):
-        for name in config.methods[method].unlabelled:
+        for name in _seen_without_labels(config, model, method):
             key = f"methods.{method}.unlabelled"
             if name in config.benchmark.datasets:
                 raise UserError(
@@ -197,6 +207,13 @@ def _check_unlabelled(config: Config) -> None:
                         f"configuration: {key}: {name} and {dataset} have different patches; give both the same"
                     )
             _check_cut(config, name, config.datasets[name])
+
+
+def _seen_without_labels(config: Config, model: str, method: str) -> list[str]:
+    task = select.task_of(config.models[model])
+    trained_on = [name for name in config.benchmark.datasets if config.datasets[name].task == task]
+    seen = [name for dataset in trained_on for name in config.methods[method].unlabelled_for(dataset)]
+    return list(dict.fromkeys(seen))
 
 
 def _check_patch(config: Config, name: str, dataset: Dataset) -> None:

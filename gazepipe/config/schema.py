@@ -95,9 +95,9 @@ class Method(Kinds):
     """Method of the same model whose weights are the start. null: random weights."""
     teacher: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)?$")] | None = None
     """Whom `kd` learns from: a method of the same model, or `model/method`."""
-    unlabelled: list[Name] = []
-    """Data sets whose images, without their labels, teacher and student of `kd` see besides. No network of the run may
-    be tested on them."""
+    unlabelled: list[Name] | dict[Name, list[Name]] = []
+    """Data sets whose images, without their labels, teacher and student of `kd` see besides: the same ones whatever
+    the network is trained on, or by the data set that it is trained on. No network of the run may be tested on them."""
     shape: Name | None = None
     """Start from random weights, in the shape of the network that this other method makes."""
     control: Name | None = None
@@ -106,10 +106,13 @@ class Method(Kinds):
     training: dict[str, Any] = {}
     """Keys of the top-level `training` to override."""
 
-    @property
-    def images(self) -> float:
-        """Images that a step sees for each one that has a label."""
-        return 1 + self.kd.unlabelled if self.kd and self.unlabelled else 1
+    def unlabelled_for(self, dataset: str) -> list[str]:
+        """The data sets without labels that a network sees which is trained on `dataset`."""
+        return self.unlabelled if isinstance(self.unlabelled, list) else self.unlabelled.get(dataset, [])
+
+    def images(self, dataset: str) -> float:
+        """Images that a step of a training on `dataset` sees for each one that has a label."""
+        return 1 + self.kd.unlabelled if self.kd and self.unlabelled_for(dataset) else 1
 
     @model_validator(mode="after")
     def _links(self) -> "Method":

@@ -47,7 +47,7 @@ def training(plan: Plan, dataset: str, **names: str) -> Files:
     files = data(plan, dataset)
     for link, other in runs.linked(plan.config, **run).items():
         files[link] = made("train", "weights", **other)
-    others = plan.config.methods[names["method"]].unlabelled
+    others = plan.config.methods[names["method"]].unlabelled_for(dataset)
     if others:
         files["unlabelled"] = [made("prepare", "store", dataset=other) for other in others]
     explained = runs.explained_for(plan.config, **run)

@@ -367,7 +367,7 @@ def _total_epochs(config: Config, model: str, method: str) -> dict[str, int]:
     while parent := config.methods[lineage[-1]].parent:
         lineage.append(parent)
     return {
-        name: sum(round(runs.epochs(config, name, model, each) * config.methods[each].images) for each in lineage)
+        name: sum(round(runs.epochs(config, name, model, each) * config.methods[each].images(name)) for each in lineage)
         for name in runs.datasets_for(config, model)
     }
 

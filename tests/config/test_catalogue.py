@@ -202,4 +202,4 @@ def test_gaze_points_are_counted_and_judged_in_pixels(tmp_path):
     assert words == [("gaze x", "scene pixels"), ("gaze y", "scene pixels")]
     entry = config.load_files([]).datasets["near-eye-drawn"]
     assert list(catalogue._label_problems(entry, target)) == ["gaze y hardly varies: 0.00 px standard deviation"]
-    assert catalogue._patch(config.load_files([]), entry) == {"kind": "near-eye", "height": 288, "width": 360}
+    assert catalogue._patch(config.load_files([]), entry) == {"kind": "near-eye", "height": 192, "width": 240}

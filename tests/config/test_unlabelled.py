@@ -112,3 +112,34 @@ def test_networks_and_all_that_they_go_back_to(raw):
     assert sorted(found) == sorted(own | {("resnet18", "base")})
     raw["benchmark"]["methods"] = ["base"]
     assert select.with_ancestors(config.load(raw)) == [("resnet10_wide", "base")]
+
+
+def test_each_data_set_has_its_own(raw):
+    raw["datasets"]["other"] = {**raw["datasets"]["crowd"], "source": {"drawn": {"seed": 13}}}
+    raw["benchmark"]["datasets"] = ["columbia-drawn", "mpiifacegaze-drawn"]
+    raw["methods"]["more"]["unlabelled"] = {"columbia-drawn": ["crowd", "other"], "mpiifacegaze-drawn": []}
+    plan = Plan(config.load(raw))
+
+    def seen(dataset: str) -> list[str]:
+        run = {"dataset": dataset, "model": "resnet10_wide", "method": "more", "fold": "0", "seed": "0"}
+        files = plan.inputs(Job.of("train", **run)).get("unlabelled", [])
+        return [dict(file.job.wildcards)["dataset"] for file in files]
+
+    assert seen("columbia-drawn") == ["crowd", "other"]
+    assert seen("mpiifacegaze-drawn") == []
+    more = plan.config.methods["more"]
+    assert (more.images("columbia-drawn"), more.images("mpiifacegaze-drawn")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"columbia": ["crowd"]}, "methods.more.unlabelled: 'columbia' does not exist"),
+        ({"columbia-drawn": ["crowds"]}, "methods.more.unlabelled.columbia-drawn: 'crowds' does not exist"),
+        ({"columbia-drawn": ["crowd", "crowd"]}, "methods.more.unlabelled.columbia-drawn: 'crowd' is listed twice"),
+        ({"columbia-drawn": ["columbia-drawn"]}, "methods.more.unlabelled: networks are tested on columbia-drawn"),
+    ],
+)
+def test_what_is_refused_of_each_data_set(raw, given, message):
+    raw["methods"]["more"]["unlabelled"] = given
+    assert refusal(raw).startswith(f"configuration: {message}")
