@@ -94,10 +94,10 @@ class Method(Kinds):
     parent: Name | None = None
     """Method of the same model whose weights are the start. null: random weights."""
     teacher: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)?$")] | None = None
-    """Whom `kd` learns from: a method of the same model, or `model/method`."""
+    """Whom `kd` and `pseudo_labels` learn from: a method of the same model, or `model/method`."""
     unlabelled: list[Name] | dict[Name, list[Name]] = []
-    """Data sets whose images, without their labels, teacher and student of `kd` see besides: the same ones whatever
-    the network is trained on, or by the data set that it is trained on. No network of the run may be tested on them."""
+    """Data sets whose images, without their labels, `pseudo_labels` learns from: the same ones whatever the network is
+    trained on, or by the data set that it is trained on. No network of the run may be tested on them."""
     shape: Name | None = None
     """Start from random weights, in the shape of the network that this other method makes."""
     control: Name | None = None
@@ -112,15 +112,15 @@ class Method(Kinds):
 
     def images(self, dataset: str) -> float:
         """Images that a step of a training on `dataset` sees for each one that has a label."""
-        return 1 + self.kd.unlabelled if self.kd and self.unlabelled_for(dataset) else 1
+        return 1 + self.pseudo_labels.share if self.pseudo_labels and self.unlabelled_for(dataset) else 1
 
     @model_validator(mode="after")
     def _links(self) -> "Method":
         learners = [name for name, kind in declared(Kinds).items() if kind.needs == "teacher"]
         if any(name in self.chosen for name in learners) != (self.teacher is not None):
             raise ValueError(f"{' or '.join(map(repr, learners))} and 'teacher' go together")
-        if self.unlabelled and self.kd is None:
-            raise ValueError("'unlabelled' images are for 'kd': add it and a 'teacher', or leave them out")
+        if bool(self.unlabelled) != (self.pseudo_labels is not None):
+            raise ValueError("'pseudo_labels' and 'unlabelled' go together: name both, or neither")
         for name, kind in self.chosen.items():
             if kind.needs == "parent" and self.parent is None:
                 raise ValueError(f"'{name}' starts from trained weights: name a 'parent'")

@@ -1,41 +1,26 @@
 """Knowledge distillation: objectives in which a trained network teaches another, of the same architecture or not."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
 from gazepipe.methods.settings import KD, FeatureKD
 from gazepipe.models.registry import forward_features, stage_channels
-from gazepipe.models.settings import Spec
-from gazepipe.models.weights import read_metadata
-from gazepipe.training.augment import augment
 from gazepipe.training.inherit import load_teacher
 from gazepipe.training.losses import Loss, Objective, loss_of
 from gazepipe.training.method import Kind, Network
 from gazepipe.training.samples import (
     Samples,
     batches,
-    check_images,
     evaluation_batch,
     normalised,
-    samples_of,
     to_unit,
 )
-from gazepipe.training.settings import Augmentation
 
 NON_LOCAL_POSITIONS = 256
-
-More = Callable[[int, torch.Generator], torch.Tensor]
-"""(count, generator): so many further images, as the networks see them."""
 
 
 class Distillation(Kind):
@@ -46,12 +31,8 @@ class Distillation(Kind):
     def objective(self, base: Objective, network: Network) -> Objective:
         (student, spec), context = network, self.context
         teacher = load_teacher(context.files["teacher"], spec, context.samples)
-        more = None
-        if context.unlabelled:
-            pool = unlabelled(context.unlabelled, context.files["teacher"], spec, context.samples)
-            more = partial(drawn, pool, context.augmentation)
         objective, self.adapters = prepare(
-            self.settings, student, teacher, context.training.loss, context.samples, self.draws, context.device, more
+            self.settings, student, teacher, context.training.loss, context.samples, self.draws, context.device
         )
         return objective
 
@@ -64,16 +45,14 @@ def prepare(
     train: Samples,
     draws: torch.Generator,
     device: torch.device,
-    more: More | None = None,
 ) -> tuple[Objective, nn.Module | None]:
     """The objective, and the adapters to train along (or None).
 
     The plain objective is
     labels * loss(prediction, label) + response * loss(prediction, teacher). The share `mixed` of the images is mixed
-    (`mixed`), and images from `more` are added, `unlabelled` for each one of the batch; neither has a label. What has
-    none counts with the teacher alone: the teacher's output stands for it. With `random_target` (TAT, Guo 2019) the
-    two terms become one, smooth L1 to alpha * teacher + (1 - alpha) * label with alpha ~ U(0, 1) per sample,
-    from `draws`, and `response` does not matter. `reliability` (Saputra 2019)
+    (`mixed`) and has no label: it counts with the teacher alone, whose output stands for the label. With
+    `random_target` (TAT, Guo 2019) the two terms become one, smooth L1 to alpha * teacher + (1 - alpha) * label with
+    alpha ~ U(0, 1) per sample, from `draws`, and `response` does not matter. `reliability` (Saputra 2019)
     scales each sample's imitation (or alpha) by `reliability_weight`. `feature` adds `feature_loss` per stage; its
     adapters start from the seed of `draws`. The teacher stays in eval mode and never receives a gradient. Raises
     UserError for a stage that one of the networks does not have.
@@ -85,11 +64,11 @@ def prepare(
     plain, smooth = loss_of(loss, train.units), loss_of("smooth_l1", train.units)
 
     def objective(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        images, known = _shown(images, kd, more, draws)
+        images, known = mixed(images, kd.mixed, draws) if kd.mixed > 0 else (images, _all(images))
         with torch.no_grad():
             taught, teacher_maps = _outputs(teacher, images, feature)
         predicted, student_maps = _outputs(model, images, feature)
-        target = torch.where(known[:, None], torch.cat([target, taught[len(target) :]]), taught)
+        target = torch.where(known[:, None], target, taught)
         trust = torch.ones(len(target), device=target.device)
         if eta is not None:
             trust = reliability_weight(taught, target, eta)
@@ -128,32 +107,6 @@ def response_loss(
     if known.all():
         return kd.labels * errors.mean() + imitation
     return kd.labels * (errors * known).sum() / known.sum().clamp(min=1) + imitation
-
-
-def unlabelled(stores: Sequence[Path], teacher: Path, spec: Spec, train: Samples) -> list[Samples]:
-    """The images of data sets whose labels are not used, all subjects, seen as those of `train` are.
-
-    Raises UserError for images that the student, or the teacher in the file `teacher`, does not take.
-    """
-    found = []
-    for path in stores:
-        store = open_store(path)
-        check_images(store, spec["input"], read_metadata(teacher)["patch"])
-        found.append(replace(samples_of(store, None), mean=train.mean, std=train.std))
-    return found
-
-
-def drawn(pool: Sequence[Samples], augmentation: Augmentation, count: int, draws: torch.Generator) -> torch.Tensor:
-    """`count` images of the pool, with replacement, each as likely, augmented and normalised: [count, V, H, W]."""
-    starts = np.cumsum([0, *map(len, pool)])
-    chosen = torch.randint(int(starts[-1]), (count,), generator=draws).sort().values.numpy()
-    parts = [
-        some.images[some.rows[chosen[(chosen >= start) & (chosen < start + len(some))] - start]]
-        for start, some in zip(starts, pool, strict=False)
-    ]
-    images = to_unit(torch.from_numpy(np.concatenate(parts)), torch.device("cpu"))
-    images, _ = augment(images, torch.zeros(count, 2), augmentation, draws)
-    return normalised(images, pool[0].mean, pool[0].std)
 
 
 def mixed(images: torch.Tensor, share: float, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -277,19 +230,8 @@ def _spatial_attention(maps: torch.Tensor, temperature: float) -> torch.Tensor:
     return height * width * softmax.reshape(batch, 1, height, width)
 
 
-def _shown(
-    images: torch.Tensor, kd: KD, more: More | None, draws: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What student and teacher see in a step, the labelled images first; and which of it has a label, [B]."""
-    known = torch.ones(len(images), dtype=torch.bool, device=images.device)
-    if more is not None:
-        others = more(max(1, round(kd.unlabelled * len(images))), draws).to(images.device)
-        images = torch.cat([images, others]).contiguous(memory_format=torch.channels_last)
-        known = torch.cat([known, known.new_zeros(len(others))])
-    if kd.mixed > 0:
-        images, whole = mixed(images, kd.mixed, draws)
-        known = known & whole
-    return images, known
+def _all(images: torch.Tensor) -> torch.Tensor:
+    return torch.ones(len(images), dtype=torch.bool, device=images.device)
 
 
 def _stage_adapters(feature: FeatureKD, ours: int, theirs: int) -> dict[str, nn.Module]:

@@ -74,15 +74,26 @@ class KD(KindSettings):
     mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the images that are mixed, each with another one of its batch. What gaze they show only the teacher
     says (function matching, Beyer et al. 2022)."""
-    unlabelled: Positive = 1.0
-    """Images of the method's `unlabelled` data sets in each step, per labelled one. What gaze they show only the
-    teacher says."""
     random_target: bool = False
     """true: one loss to a random mixture of the teacher's output and the label (TAT, Guo 2019)."""
     reliability: bool = False
     """true: samples on which the teacher errs count less (Saputra 2019)."""
     feature: FeatureKD | None = None
     """Distillation of feature maps besides. null: none."""
+
+
+class PseudoLabels(KindSettings):
+    """The `teacher` labels the images of the method's `unlabelled` data sets, and the network learns them, too."""
+
+    code = "gazepipe.methods.pseudo_labels:LearnsPseudoLabels"
+    needs = "teacher"
+
+    share: Positive = 1.0
+    """Images with the teacher's label in each step, per image with a true one."""
+    average: bool = True
+    """true: a label is the mean of the teacher's outputs over the image, the image moved by `augmentation.shift` in the
+    four directions and, where `augmentation.flip` is not 0, the mirror images of these. false: its output for the
+    image."""
 
 
 class Rebirth(KindSettings):
@@ -163,7 +174,9 @@ class Kinds(Settings):
     placebo: Placebo | None = None
     """Cannot learn: a control. null: it can."""
     kd: KD | None = None
-    """Learn from the `teacher`. null: from the labels alone."""
+    """Imitate the `teacher`. null: no."""
+    pseudo_labels: PseudoLabels | None = None
+    """Learn from images without labels, which the `teacher` labels. null: no."""
     rebirth: Rebirth | None = None
     """Restart redundant filters of the parent's network. null: no."""
     shrink: Shrink | None = None

@@ -72,7 +72,7 @@ def refusal(raw: dict, path: str, value: object) -> str:
         ("methods/none", {}, ["methods.none", "stands for a control", "choose another"]),
         ("models/ridge", {"arch": "resnet18"}, ["models.ridge", "stands for a control"]),
         ("methods/base", {"parent": "kd_prune"}, ["methods.base", "base -> kd_prune -> kd -> base", "cycle"]),
-        ("methods/kd/kd", ..., ["methods.kd", "'kd' and 'teacher' go together"]),
+        ("methods/kd/kd", ..., ["methods.kd", "'kd' or 'pseudo_labels' and 'teacher' go together"]),
         ("methods/kd_prune/parent", ..., ["methods.kd_prune", "'rebirth'", "'parent'"]),
         ("benchmark/models", ["resnet8"], ["benchmark.models", "'resnet8'", "'resnet18'"]),
         ("benchmark/datasets", [], ["benchmark.datasets"]),

@@ -9,7 +9,7 @@ from gazepipe.dag.plan import Plan
 from gazepipe.dag.stage import Job, made
 from gazepipe.errors import UserError
 
-METHOD = {"teacher": "resnet18/base", "kd": {"response": 1.0}, "unlabelled": ["crowd"]}
+METHOD = {"teacher": "resnet18/base", "pseudo_labels": {}, "unlabelled": ["crowd"]}
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_without_a_teacher_there_is_nobody_to_say_what_they_show(raw):
     raw["methods"]["more"] = {"unlabelled": ["crowd"]}
     message = refusal(raw)
     assert message.startswith("configuration: methods.more: ")
-    assert "'unlabelled' images are for 'kd': add it and a 'teacher', or leave them out" in message
+    assert "'pseudo_labels' and 'unlabelled' go together: name both, or neither" in message
 
 
 @pytest.mark.parametrize("patch", [{"kind": "eyes", "height": 36, "width": 96}, {"kind": "face"}])

@@ -245,7 +245,7 @@ def test_epochs_of_a_method_and_of_all_that_is_in_its_weights(raw):
 def test_images_without_labels_count_as_training(raw):
     raw["datasets"]["crowd"] = copy.deepcopy(raw["datasets"]["mpiifacegaze-drawn"])
     raw["benchmark"] |= {"datasets": ["columbia-drawn"], "models": ["resnet18"], "methods": ["base", "more"]}
-    raw["methods"]["more"] = {"teacher": "base", "kd": {"unlabelled": 0.5}, "unlabelled": ["crowd"]}
+    raw["methods"]["more"] = {"teacher": "base", "pseudo_labels": {"share": 0.5}, "unlabelled": ["crowd"]}
     networks = Plan(config.load(raw)).settings(Job.of("tables")).networks
     totals = {each.method: each.total_epochs["columbia-drawn"] for each in networks}
     assert totals == {"base": 6, "more": 9}
@@ -291,11 +291,13 @@ def test_the_default_run_trains_one_fold_and_only_prepares_what_is_seen_without_
     assert {run["fold"] for run in trained} == {"0"}
     assert {run["dataset"] for run in trained} == set(plan.config.benchmark.datasets)
     prepared = {dict(job.wildcards)["dataset"] for job in found if job.stage == "prepare"}
-    others = {name for method in plan.config.methods.values() for name in method.unlabelled}
+    datasets = plan.config.benchmark.datasets
+    methods = plan.config.methods.values()
+    others = {name for method in methods for dataset in datasets for name in method.unlabelled_for(dataset)}
     assert prepared == {*plan.config.benchmark.datasets, *others}
     for job in found:
         if job.stage == "train":
             method = plan.config.methods[dict(job.wildcards)["method"]]
             stores = {dict(file.job.wildcards)["dataset"] for file in plan.inputs(job).get("unlabelled") or []}
-            assert stores == set(method.unlabelled)
+            assert stores == set(method.unlabelled_for(dict(job.wildcards)["dataset"]))
     assert len({plan.key(job) for job in found}) == len(found)

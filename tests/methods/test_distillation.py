@@ -2,19 +2,16 @@
 
 import copy
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from gazepipe.datasets.store import open_store, write_store
 from gazepipe.errors import UserError
 from gazepipe.methods.distillation import (
     attention_mask,
     distance,
-    drawn,
     feature_adapters,
     feature_loss,
     largest_squared_error,
@@ -24,15 +21,11 @@ from gazepipe.methods.distillation import (
     random_target_loss,
     reliability_weight,
     response_loss,
-    unlabelled,
 )
 from gazepipe.methods.settings import KD, FeatureKD
 from gazepipe.models.registry import build
-from gazepipe.models.weights import save_weights
-from gazepipe.training.inherit import description
 from gazepipe.training.losses import mse, smooth_l1
 from gazepipe.training.samples import Samples
-from gazepipe.training.settings import Augmentation
 
 CPU = torch.device("cpu")
 FEATURE = FeatureKD(stages=[0, 1], temperature=0.5, masked=0.3, attention=0.2, non_local=0.1)
@@ -247,28 +240,6 @@ def test_response_distillation_of_a_perfect_teacher_is_plain_training_twice():
     assert adapters is None
 
 
-def test_images_without_a_label_count_with_the_teacher_alone():
-    student, teacher, (images, target) = small("resnet18"), small("resnet18", seed=1), batch()
-    others = 0.5 * batch(seed=3)[0][:2]
-
-    def more(count, draws):
-        assert count == 2
-        assert draws.initial_seed() == 7
-        return others
-
-    objective, _ = prepare(
-        KD(unlabelled=0.5, labels=2.0), student, teacher, "mse", some_samples(), generator(7), CPU, more
-    )
-    everything = torch.cat([images, others])
-    imitation = mse(student(everything), teacher(everything)).mean()
-    expected = 2 * mse(student(images), target).mean() + imitation
-    torch.testing.assert_close(objective(student, images, target), expected)
-    reliable, _ = prepare(
-        KD(unlabelled=0.5, reliability=True), student, teacher, "mse", some_samples(), generator(7), CPU, more
-    )
-    assert torch.isfinite(reliable(student, images, target))
-
-
 def test_mixed_images_are_sums_of_two_and_lose_their_labels():
     images = torch.rand(64, 1, 8, 12)
     both, whole = mixed(images, 0.5, generator(3))
@@ -289,34 +260,6 @@ def test_all_mixed_images_leave_the_labels_out():
     seen, whole = mixed(images, 1.0, generator(7))
     assert not whole.any()
     torch.testing.assert_close(objective(student, images, target), mse(student(seen), teacher(seen)).mean())
-
-
-def test_a_pool_draws_from_all_its_images_alike(tmp_path):
-    stores = [toy_store(tmp_path / f"{name}.h5", count, name) for name, count in (("a", 3), ("b", 1))]
-    spec = {"arch": "resnet18", "width": 0.125, "input": [1, 32, 64]}
-    weights = tmp_path / "teacher.safetensors"
-    train = replace(some_samples(), mean=0.25, std=2.0)
-    save_weights(weights, build(spec), spec, description(open_store(stores[0]), train))
-    pool = unlabelled(stores, weights, spec, train)
-    still = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0.0))
-    images = drawn(pool, still, 4000, generator(5))
-    values = ((images.mean(dim=(1, 2, 3)) * 2 + 0.25) * 255).round().int()
-    numbers, counts = torch.unique(values, return_counts=True)
-    assert numbers.tolist() == [0, 10, 20, 100]  # grey levels of the images of a, then of b
-    assert (counts / 4000 - 0.25).abs().max() < 0.03
-    assert torch.equal(images, drawn(pool, still, 4000, generator(5)))
-    with pytest.raises(UserError, match="holds images of 1x32x64, the network takes 1x36x64"):
-        unlabelled(stores, weights, {**spec, "input": [1, 36, 64]}, train)
-
-
-def toy_store(path, count, name):
-    """A store of `count` grey images of one subject."""
-    first = 0 if name == "a" else 100
-    image = np.stack([np.full((1, 32, 64), first + 10 * k, np.uint8) for k in range(count)])
-    sample = {"image": image, "target": np.zeros((count, 2), np.float32), "head_pose": np.zeros((count, 2), np.float32)}
-    batch = {**sample, "subject": name, "frame": [str(k) for k in range(count)]}
-    write_store(path, [batch], {"dataset": name, "patch": {"kind": "eyes", "height": 32, "width": 64}, "source": {}})
-    return path
 
 
 def test_random_targets_differ_per_sample_and_repeat_with_the_seed():

@@ -105,7 +105,7 @@ def distance(a, b) -> float:
 
 def test_a_kind_that_is_declared_is_known_everywhere():
     assert declared(MoreKinds) == {**declared(Kinds), "to_parent": ToParent, "everything": Everything}
-    assert list(MODULES) == ["placebo", "kd", "rebirth", "shrink", "structural"]
+    assert list(MODULES) == ["placebo", "kd", "pseudo_labels", "rebirth", "shrink", "structural"]
     assert MoreKinds(everything={}).makes_a_shape
     assert not MoreKinds(to_parent={}).makes_a_shape
     assert MoreKinds(to_parent={}, kd={}).chosen.keys() == {"kd", "to_parent"}

@@ -39,7 +39,8 @@ RUNS = {
     "dropout": chosen({**SPEC, "arch": "toy_network:forgetful"}),
     "stopped early": chosen(early_stopping=STOPPING, epochs=4),
     "kd": chosen(kinds={"kd": KD}),
-    "kd on unlabelled": chosen(kinds={"kd": {"mixed": 0.5, "unlabelled": 0.5}}),
+    "kd on mixed": chosen(kinds={"kd": {"mixed": 0.5}}),
+    "pseudo-labels": chosen(kinds={"pseudo_labels": {"share": 0.5}}),
     "rebirth": chosen(kinds={"rebirth": REBIRTH}),
     "kd and rebirth": chosen(kinds={"kd": KD, "rebirth": REBIRTH}, ema=0.9),
     "pruned": chosen(kinds={"structural": STRUCTURAL}, epochs=1),
@@ -64,8 +65,8 @@ def run(folder: Path, name: str, out: Path, state: Path | None = None, key: str 
     kinds, base = RUNS[name].kinds, folder / "base" / "model.safetensors"
     store = folder / ("points.h5" if name == "points" else "toy.h5")
     parent = base if kinds.rebirth or kinds.structural else None
-    teacher = base if kinds.kd else None
-    pool = [store] if name == "kd on unlabelled" else None
+    teacher = base if kinds.kd or kinds.pseudo_labels else None
+    pool = [store] if name == "pseudo-labels" else None
     stage(RUNS[name], store, folder / "toy.csv", out, parent, teacher, unlabelled=pool, state=state, key=key)
 
 

@@ -501,7 +501,7 @@ def test_rebirth_starts_from_the_parent_and_runs_its_generations(base, store, sp
 
 
 def test_images_without_labels_are_seen_and_their_labels_are_not(base, store, split, tmp_path):
-    chosen, images, labels = settings(kinds={"kd": {}}), tmp_path / "images.h5", tmp_path / "labels.h5"
+    chosen, images, labels = settings(kinds={"pseudo_labels": {}}), tmp_path / "images.h5", tmp_path / "labels.h5"
     for path in (images, labels):
         path.write_bytes(store.read_bytes())
         with h5py.File(path, "r+") as file:
