@@ -136,7 +136,7 @@ def test_controls_predict_every_test_set(folder, tmp_path):
 
 def test_names_and_stores_that_do_not_match_are_refused(folder, tmp_path):
     settings = SETTINGS.model_copy(update={"tests": ["toy", "far"]})
-    with pytest.raises(UserError, match="^tests: 2 names for 1 stores; name the data set of each store$"):
+    with pytest.raises(UserError, match=r"^tests: 2 names for 1 stores; name the data set of each store$"):
         run(folder, tmp_path / "p.csv", settings)
 
 
@@ -168,7 +168,7 @@ def test_a_store_of_another_patch_is_refused(folder, tmp_path, patch, match):
 def test_an_interrupted_prediction_leaves_nothing(folder, tmp_path, monkeypatch):
     from gazepipe.evaluation import predict as module
 
-    monkeypatch.setattr(module, "BATCH", 64)
+    monkeypatch.setattr(module, "BATCH", 30)
     normalised, seen = module.normalised, []
 
     def broken(*given):

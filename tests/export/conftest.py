@@ -50,8 +50,8 @@ def settings() -> ExportSettings:
 
 @pytest.fixture(scope="session")
 def predicted(settings) -> Callable[..., Files]:
-    """(folder with model.safetensors, toy.h5 and toy.csv, spec) -> its files, once two test sets are predicted: its test
-    subjects, and everybody.
+    """(folder with model.safetensors, toy.h5 and toy.csv, spec) -> its files, once two test sets are predicted:
+    everybody, and its test subjects.
     """
 
     def of(folder: Path, spec: dict = SPEC) -> Files:

@@ -32,7 +32,7 @@ def put_test(path: Path, test: str, frame: pd.DataFrame, **options: object) -> P
     parts = {test: frame.assign(test=test)[["test", *frame.columns]]}
     if path.exists():
         there = pd.read_csv(path, dtype=str, keep_default_na=False)
-        parts = {name: rows for name, rows in there.groupby("test", sort=False)} | parts
+        parts = dict(iter(there.groupby("test", sort=False))) | parts
     pd.concat(parts.values()).to_csv(path, index=False, **options)
     return path
 
