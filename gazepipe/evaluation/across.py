@@ -158,7 +158,7 @@ def _with_seeds_of(table: pd.DataFrame, predictions: Predictions, other: pd.Data
 
 def _same_bytes(pair: Pair) -> tuple[bool, list[str]]:
     """Whether both sides have the same files to the byte, and what to note of files that are there several times."""
-    mine, theirs = (digests(read(each.files)) for each in (pair.mine, pair.theirs))
+    mine, theirs = (digests(each.files) for each in (pair.mine, pair.theirs))
     if sorted(mine) == sorted(theirs):
         return True, []
     twice, noted = sum(digest in theirs for digest in mine), []

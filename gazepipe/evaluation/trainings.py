@@ -20,6 +20,7 @@ from gazepipe.errors import UserError
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.metrics import (
     NO_CSV,
+    TEST,
     TRUE,
     format_errors,
     natural_order,
@@ -121,16 +122,19 @@ def forget() -> None:
     _read.cache_clear()
 
 
-def digests(rows: pd.DataFrame) -> list[str]:
-    """Of each file in `rows` (of `read`) the SHA-256 of the header and the lines of this test set; of the whole file
-    where it has quotes, which may hold line breaks.
+def digests(files: tuple[File, ...]) -> list[str]:
+    """Of each file the SHA-256 of the header and the lines of its test set, without the column test where that is the
+    first; of the whole file where it has quotes, which may hold line breaks.
     """
     found = []
-    for path, own in rows.groupby("path", sort=False)["line"]:
+    for (path, lines), file in zip(read(files).groupby("path", sort=False)["line"], files, strict=True):
         content = Path(path).read_bytes()
         if b'"' not in content:
-            lines = [line for line in content.splitlines(keepends=True) if line.strip(b"\r\n")]
-            content = b"".join([lines[0], *lines[own.min() - 1 : own.max()]])
+            head, *rest = (line for line in content.splitlines(keepends=True) if line.strip(b"\r\n"))
+            own = rest[lines.min() - 2 : lines.max() - 1]
+            if file.test and head.startswith(f"{TEST},".encode()):
+                head, *own = (line.partition(b",")[2] for line in (head, *own))
+            content = b"".join((head, *own))
         found.append(hashlib.sha256(content).hexdigest())
     return found
 

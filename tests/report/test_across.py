@@ -248,10 +248,11 @@ def test_a_foreign_csv_that_tells_its_test_sets_meets_networks_there(tmp_path, f
     assert found["error"].to_numpy() == pytest.approx([theirs[test].mean() for test in ("field", "lab")], abs=1e-3)
     assert "Only in b: theirs.csv on street" in capsys.readouterr().out
     assert list(compared(tmp_path, f"{a}:lab/net", tmp_path / "theirs.csv", "--test", "lab")["test"]) == ["lab"]
-    old = foreign(tmp_path / "lab.csv", theirs["lab"])
-    for sides in ((old, tmp_path / "theirs.csv"), (tmp_path / "theirs.csv", old)):
+    old = foreign(tmp_path / "lab.csv", MATRIX)
+    for sides, sign in (((old, tmp_path / "theirs.csv"), -1), ((tmp_path / "theirs.csv", old), 1)):
         both = compared(tmp_path, *sides, "--test", "lab")
-        assert (list(both["test"]), list(both["difference_deg"])) == (["lab"], [pytest.approx(0, abs=1e-6)])
+        assert list(both["test"]) == ["lab"]
+        assert both["difference_deg"].to_numpy() == pytest.approx(sign * (1 - NOISE.mean()), abs=1e-4)
     other = put_test(tmp_path / "other.csv", "road", frame_of(errors_of(MATRIX)[0]))
     assert refused(capsys, f"{a}:lab/net", other) == (
         f"{other}: has the test sets road, but {a}:lab/net the test sets field, lab; name test sets as its files do"
@@ -267,6 +268,8 @@ def test_a_file_of_an_earlier_version_meets_the_test_set_of_its_subjects(tmp_pat
     expected = compared(tmp_path, f"{b}:lab/net", f"{a}:lab/net").iloc[0]
     numbers = ["test", "difference_deg", "low_deg", "high_deg", "p", "n_seeds"]
     assert list(row[numbers]) == list(expected[numbers])
+    (same,) = compared(tmp_path, f"{a}:lab/net", f"{tmp_path}/old/seed{{seed}}/lab.csv").to_dict("records")
+    assert same["reason"] == SAME_BYTES
 
 
 def test_foreign_csvs_of_seeds_and_folds(tmp_path, folders):
