@@ -145,13 +145,13 @@ def _met(side: Side, first: Side, tests: list[str]) -> Iterator[tuple[Prediction
 
 def _check_names(side: Side, first: Side) -> None:
     """UserError where foreign predictions tell test sets of which the other side has none."""
-    own, other = ({each.test for each in one.predictions} for one in (side, first))
-    if side.folder is first.folder is None or not (all(own) and all(other)) or own & other:
-        return
-    foreign, folder = (side, first) if side.folder is None else (first, side)
-    if foreign.folder is None:
-        said, there = (tests_text(dict.fromkeys(each.test for each in one.predictions)) for one in (foreign, folder))
-        raise UserError(f"{foreign.given}: has {said}, but {folder.given} {there}; name test sets as its files do")
+    foreign, other = (side, first) if side.folder is None else (first, side)
+    own, there = (dict.fromkeys(each.test for each in one.predictions) for one in (foreign, other))
+    if foreign.folder is None and all(own) and all(there) and not own.keys() & there.keys():
+        raise UserError(
+            f"{foreign.given}: has {tests_text(own)}, but {other.given} {tests_text(there)}; "
+            "name test sets as its files do"
+        )
 
 
 def _meet(side: Side, mine: Predictions, first: Side, theirs: Predictions) -> bool:
