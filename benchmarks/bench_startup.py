@@ -110,7 +110,7 @@ def _stages(folder: Path) -> list[list[str]]:
     plan = Plan(configuration.load_files([folder / "tiny.yaml"]))
     jobs = [Job.of(name, dataset=DATASET) for name in ("fetch", "prepare", "split")]
     jobs.insert(1, Job.of("prepare_part", dataset=DATASET, part=0))
-    jobs.append(Job.of("predict_control", dataset=DATASET, model="mean", fold=1, seed=0, test=DATASET))
+    jobs.append(Job.of("predict_control", dataset=DATASET, model="mean", fold=1, seed=0))
     return [words(job.stage, plan.settings(job).model_dump_json(), files(plan, job)) for job in jobs]
 
 

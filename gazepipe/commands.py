@@ -29,7 +29,8 @@ def _errors(command: argparse.ArgumentParser) -> None:
         "file",
         nargs="+",
         help="CSV with subject, pitch, yaw, pitch_pred, yaw_pred (radians), or subject, x, y, x_pred, y_pred (pixels); "
-        "several are trainings of one method; {seed} and {fold} in a quoted name stand for those of many files",
+        "a column test tells test sets apart; several are trainings of one method; {seed} and {fold} in a quoted name "
+        "stand for those of many files",
     )
     command.add_argument(
         "--calibration",
@@ -60,8 +61,8 @@ def _compare(command: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="SIDE",
         help="two or more; each is compared with the first. FOLDER of results, FOLDER:DATASET/MODEL/METHOD, or a "
-        "prediction CSV (as for `gazepipe errors`; a column seed tells trainings apart), or a quoted name of many with "
-        "{seed}, {fold} in it",
+        "prediction CSV (as for `gazepipe errors`; a column seed tells trainings apart, too), or a quoted name of many "
+        "with {seed}, {fold} in it",
     )
     command.add_argument("--test", nargs="+", action="extend", default=[], help="only these test sets")
     command.add_argument(

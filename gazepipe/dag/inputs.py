@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gazepipe.common.named import module_of
+from gazepipe.config import select
 from gazepipe.dag import runs, tables
-from gazepipe.dag.stage import Files, made
+from gazepipe.dag.stage import File, Files, made
 from gazepipe.dag.stages import BUNDLE
 from gazepipe.evaluation.settings import CONTROLS
 
@@ -59,9 +60,18 @@ def trained(plan: Plan, dataset: str, **names: str) -> Files:
     return {"weights": made("train", "weights", dataset=dataset, **names), **data(plan, dataset)}
 
 
-def tested(plan: Plan, test: str, **run: str) -> Files:
-    """A run's weights and split, and the store of the data set that it is tested on."""
-    return {**trained(plan, **run), "store": made("prepare", "store", dataset=test)}
+def tested(plan: Plan, dataset: str, **names: str) -> Files:
+    """A run's weights and split, and the stores of the data sets that it is tested on."""
+    return {
+        "weights": made("train", "weights", dataset=dataset, **names),
+        "stores": _tests(plan, dataset),
+        "split": made("split", "split", dataset=dataset),
+    }
+
+
+def _tests(plan: Plan, dataset: str) -> list[File]:
+    """The stores that what learnt from a data set is tested on, as its settings name them."""
+    return [made("prepare", "store", dataset=test) for test in select.selected_with(plan.config, dataset)]
 
 
 def corrupted(plan: Plan, dataset: str, model: str, method: str) -> Files:
@@ -70,12 +80,12 @@ def corrupted(plan: Plan, dataset: str, model: str, method: str) -> Files:
     return {"weights": [made("train", "weights", **run) for run in of_network], **data(plan, dataset)}
 
 
-def control(plan: Plan, dataset: str, model: str, fold: str, seed: str, test: str) -> Files:
-    """The store and split that a control learns from, and the store that it is tested on."""
+def control(plan: Plan, dataset: str, model: str, fold: str, seed: str) -> Files:
+    """The store and split that a control learns from, and the stores that it is tested on."""
     return {
         "train_store": made("prepare", "store", dataset=dataset),
         "split": made("split", "split", dataset=dataset),
-        "store": made("prepare", "store", dataset=test),
+        "stores": _tests(plan, dataset),
     }
 
 
@@ -95,8 +105,8 @@ def explanations(plan: Plan, **network: str) -> Files:
 
 
 def exported(plan: Plan, **run: str) -> Files:
-    """A run with its predictions of its own test subjects."""
-    return {**trained(plan, **run), "predictions": made("predict", "predictions", test=run["dataset"], **run)}
+    """A run with its predictions."""
+    return {**trained(plan, **run), "predictions": made("predict", "predictions", **run)}
 
 
 def bundle(plan: Plan, dataset: str, model: str, method: str) -> Files:

@@ -117,7 +117,8 @@ class Plan:
             for pattern in self._patterns(stage).values():
                 for candidate in (pattern, os.path.dirname(pattern)):
                     found = matching(candidate, path) if "{" in candidate or candidate == pattern else None
-                    if found is not None:
+                    # A folder may hold the results of several jobs.
+                    if found is not None and found.keys() == set(STAGES[stage].wildcards):
                         return Job.of(stage, **found)
         raise UserError(f"{path}: is no result of this configuration; give a file below {self.root}/")
 

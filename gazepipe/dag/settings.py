@@ -102,18 +102,20 @@ def train(plan: Plan, dataset: str, model: str, method: str, fold: str, seed: st
     )
 
 
-def predict(plan: Plan, dataset: str, model: str, method: str, fold: str, seed: str, test: str) -> PredictSettings:
+def predict(plan: Plan, dataset: str, model: str, method: str, fold: str, seed: str) -> PredictSettings:
     return PredictSettings(
         model=_spec(plan.config, model, dataset),
-        # Another data set is predicted whole.
-        fold=int(fold) if test == dataset else None,
+        dataset=dataset,
+        fold=int(fold),
+        tests=select.selected_with(plan.config, dataset),
         device=plan.config.device,
         threads=plan.config.training.threads,
     )
 
 
-def predict_control(plan: Plan, dataset: str, model: str, fold: str, seed: str, test: str) -> ControlSettings:
-    return ControlSettings(control=model, fold=int(fold), own=test == dataset)
+def predict_control(plan: Plan, dataset: str, model: str, fold: str, seed: str) -> ControlSettings:
+    tests = select.selected_with(plan.config, dataset)
+    return ControlSettings(control=model, dataset=dataset, fold=int(fold), tests=tests)
 
 
 def robustness(plan: Plan, dataset: str, model: str, method: str) -> RobustnessSettings:

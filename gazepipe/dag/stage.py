@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-WILDCARDS = ("dataset", "model", "method", "fold", "seed", "test", "part")
+WILDCARDS = ("dataset", "model", "method", "fold", "seed", "part")
 """Every wildcard, in the order in which a job's names are written."""
 NUMBERS = ("fold", "seed", "part")
 ALL_CORES = 0

@@ -34,20 +34,14 @@ def inputs(plan: Plan) -> Files:
 
 
 def predictions(plan: Plan) -> list[File]:
-    """The predictions of every selected run and control, for its own and the other data sets of its task."""
+    """The predictions of every selected run and control."""
     config, files = plan.config, []
     for dataset in config.benchmark.datasets:
-        tests = select.selected_with(config, dataset)
-        trained = [
-            run
-            for model, method in select.networks_for(config, dataset)
-            for run in runs.of_network(config, dataset, model, method)
-        ]
-        for test in tests:
-            for fold in select.folds(config, dataset):
-                names = {"dataset": dataset, "fold": fold, "seed": 0, "test": test}
-                files += [made("predict_control", "predictions", model=name, **names) for name in CONTROLS]
-            files += [made("predict", "predictions", test=test, **run) for run in trained]
+        for fold in select.folds(config, dataset):
+            names = {"dataset": dataset, "fold": fold, "seed": 0}
+            files += [made("predict_control", "predictions", model=name, **names) for name in CONTROLS]
+        for model, method in select.networks_for(config, dataset):
+            files += [made("predict", "predictions", **run) for run in runs.of_network(config, dataset, model, method)]
     return files
 
 

@@ -7,13 +7,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from gazepipe.common.files import sha256
 from gazepipe.common.units import ERROR_UNIT
 from gazepipe.errors import UserError
 from gazepipe.evaluation import comparisons, inference
 from gazepipe.evaluation.settings import CONTROLS, Statistics
 from gazepipe.evaluation.sides import Pair, Predictions
-from gazepipe.evaluation.trainings import errors, over_folds, read, same_samples, units
+from gazepipe.evaluation.trainings import digests, errors, over_folds, read, same_samples, units
 
 NAMES = ["train", "model", "method"]
 SAME_WEIGHTS = "the same weights to the byte: the networks are the same, and paired with themselves"
@@ -56,9 +55,15 @@ def compared(met: list[Pair], rules: Rules, same_runs: Callable[[Pair], bool]) -
     as `rules.trainings` says, and as the same where `same_runs` of a pair: the networks are the same to the byte.
     Raises UserError as `read`, `same_samples` and `inference.compare` do.
     """
-    rows = [{**_names(pair), **_row(pair, rules, same_runs(pair))} for pair in met]
+    # Pairs of the same files one after the other: these are read once for all their test sets.
+    found = {pair: _row(pair, rules, same_runs(pair)) for pair in sorted(met, key=_paths)}
+    rows = [{**_names(pair), **found[pair]} for pair in met]
     first = ["side", "test", *NAMES, "against_side", *(f"against_{name}" for name in NAMES)]
     return comparisons.corrected(rows, [*first, "error", "error_against", "error_unit"], rules.unit)
+
+
+def _paths(pair: Pair) -> list[list[str]]:
+    return [[str(file.path) for file in each.files] for each in (pair.theirs, pair.mine)]
 
 
 def _names(pair: Pair) -> dict[str, str]:
@@ -153,7 +158,7 @@ def _with_seeds_of(table: pd.DataFrame, predictions: Predictions, other: pd.Data
 
 def _same_bytes(pair: Pair) -> tuple[bool, list[str]]:
     """Whether both sides have the same files to the byte, and what to note of files that are there several times."""
-    mine, theirs = ([sha256(file.path) for file in each.files] for each in (pair.mine, pair.theirs))
+    mine, theirs = (digests(each.files) for each in (pair.mine, pair.theirs))
     if sorted(mine) == sorted(theirs):
         return True, []
     twice, noted = sum(digest in theirs for digest in mine), []

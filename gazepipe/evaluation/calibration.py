@@ -33,7 +33,7 @@ from tabulate import tabulate
 from gazepipe.common.markdown import MISSING, interval_text
 from gazepipe.errors import UserError
 from gazepipe.evaluation.inference import mean_interval
-from gazepipe.evaluation.metrics import PREDICTED, TRUE, natural_order, read_predictions, units_of
+from gazepipe.evaluation.metrics import PREDICTED, TRUE, natural_order, read_tests, titled, units_of
 
 SAMPLES = (1, 3, 5, 9, 16)
 """Numbers of samples that a person is calibrated with; one sample more at least must be left to test on."""
@@ -120,10 +120,14 @@ def calibrate(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 def format_calibration(path: str | Path) -> str:
     """A table of the mean error over subjects after calibration, from a prediction CSV: a row for each fit, a column
-    for each number of samples, with 95 % t intervals over subjects. Raises UserError for points, and as
-    `read_predictions` does.
+    for each number of samples, with 95 % t intervals over subjects. Of several test sets each has a table, headed by
+    its name. Raises UserError for points, and as `read_predictions` does.
     """
-    frame = read_predictions(path)
+    return titled({test: _format(path, rows) for test, rows in read_tests(path).items()})
+
+
+def _format(path: str | Path, frame: pd.DataFrame) -> str:
+    """The table of one test set."""
     if units_of(frame) != "rad":
         raise UserError(f"{path}: holds points in pixels; personal calibration is of angles, so give pitch and yaw")
     for name in ("seed", "fold"):

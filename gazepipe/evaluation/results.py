@@ -17,14 +17,15 @@ from gazepipe.evaluation.metrics import (
     PREDICTED,
     TRUE,
     per_subject_errors,
-    read_predictions,
+    read_tests,
     sample_errors,
+    tests_text,
     units_of,
 )
 from gazepipe.evaluation.settings import CONTROLS, NO_METHOD
 
 NAMES = ["train", "model", "method", "fold", "seed", "test"]
-"""What names a file of predictions: the data set trained on comes first, the one tested on last."""
+"""What names predictions: the data set trained on comes first, the one tested on last."""
 
 
 def is_control(settings: Any, model: str, method: str) -> bool:
@@ -67,7 +68,7 @@ class Results:
 
     @cached_property
     def errors(self) -> pd.DataFrame:
-        """Error (degrees or pixels) of every subject in every file of predictions: NAMES, subject, error."""
+        """Error (degrees or pixels) of every subject in all predictions: NAMES, subject, error."""
         parts = [per_subject_errors(rows).rename("error").reset_index().assign(**names) for names, rows in self.frames]
         return pd.concat(parts, ignore_index=True)[[*NAMES, "subject", "error"]].astype({"subject": str})
 
@@ -84,10 +85,13 @@ class Results:
 
     @cached_property
     def frames(self) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-        """Every file of predictions: its NAMES, and of each row subject, gaze, predicted gaze, error (degrees or
-        pixels), and sample and HEAD where the file has them.
+        """The predictions of every network for every test set: their NAMES, and of each row subject, gaze, predicted
+        gaze, error (degrees or pixels), and sample and HEAD where the file has them. Those without a network come
+        first.
         """
-        return [(names, _compact(read_predictions(self._prediction(names)))) for names in self.predictions()]
+        return [
+            ({**names, "test": test}, rows) for names in self.predicted() for test, rows in self._tests(names).items()
+        ]
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -113,15 +117,14 @@ class Results:
     def own_predictions(self, dataset: str, model: str, method: str, seed: int) -> pd.DataFrame:
         """The predictions of a network's folds, one seed, of the test subjects of the data set it was trained on."""
         names = {"train": dataset, "model": model, "method": method, "seed": seed, "test": dataset}
-        folds = self.settings.datasets[dataset].folds
-        return pd.concat([read_predictions(self._prediction({**names, "fold": fold})) for fold in folds])
+        return pd.concat([rows for found, rows in self.frames if names.items() <= found.items()])
 
     def store(self, dataset: str) -> Store:
         """The images and targets of a data set."""
         return open_store(self.file("prepare", "store", dataset=dataset))
 
-    def predictions(self) -> Iterator[dict[str, Any]]:
-        """The NAMES of every file of predictions; those without a network come first."""
+    def predicted(self) -> Iterator[dict[str, Any]]:
+        """The NAMES, but for the test set, of every file of predictions; those without a network come first."""
         settings = self.settings
         controls = [(name, NO_METHOD, [0]) for name in CONTROLS]
         networks = [(network.model, network.method, settings.seeds) for network in settings.networks]
@@ -129,12 +132,16 @@ class Results:
             for model, method, seeds in [*controls, *networks]:
                 for fold in summary.folds:
                     for seed in seeds:
-                        for test in summary.tests:
-                            yield dict(zip(NAMES, (train, model, method, fold, seed, test), strict=True))
+                        yield dict(zip(NAMES, (train, model, method, fold, seed), strict=False))
 
-    def _prediction(self, names: dict[str, Any]) -> Path:
+    def _tests(self, names: dict[str, Any]) -> dict[str, pd.DataFrame]:
+        """The rows of a file of predictions by test set, as `_compact` has them."""
         stage = "predict_control" if names["model"] in CONTROLS else "predict"
-        return self.file(stage, "predictions", dataset=names["train"], **names)
+        path = self.file(stage, "predictions", dataset=names["train"], **names)
+        found, expected = read_tests(path), self.settings.datasets[names["train"]].tests
+        if list(found) != expected:
+            raise UserError(f"{path}: has {tests_text(found)}, not {', '.join(expected)}; delete it, run again")
+        return {test: _compact(rows) for test, rows in found.items()}
 
 
 def _named(run: dict[str, Any]) -> dict[str, Any]:
@@ -154,8 +161,8 @@ def _history(path: Path) -> pd.DataFrame:
 
 
 def _compact(frame: pd.DataFrame) -> pd.DataFrame:
-    """What tables use of `read_predictions`, and the error of each row."""
+    """What tables use of predictions as they are read, and the error of each row."""
     units = units_of(frame)
     used = ["sample", "subject", *TRUE[units], *PREDICTED[units], *(HEAD if set(HEAD) <= set(frame.columns) else ())]
     kept = frame[[column for column in used if column in frame.columns]]
-    return kept.assign(error=sample_errors(frame))
+    return kept.assign(error=sample_errors(frame)).reset_index(drop=True)

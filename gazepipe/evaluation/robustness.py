@@ -52,8 +52,8 @@ def robustness(
         folds.setdefault(fold, {})[seed] = file
     tables = []
     for fold, files in track(folds.items(), f"robustness {errors}", unit="fold"):
-        networks = {seed: predictor(file, settings.model, opened, settings.device) for seed, file in files.items()}
-        subjects = sorted(tested_subjects(split, fold) or ())
+        networks = {seed: predictor(file, settings.model, [opened], settings.device) for seed, file in files.items()}
+        subjects = sorted(tested_subjects(split, fold))
         tables += [_tested(settings, opened, subject, fold, networks) for subject in subjects]
     for path, parts in zip((errors, jitter), zip(*tables, strict=True), strict=True):
         table = pd.concat(parts, ignore_index=True).sort_values(["fold", "seed"], kind="stable")

@@ -78,13 +78,22 @@ class Robustness(Corruptions):
 # ---- the stages
 
 
-class PredictSettings(Settings):
+class Tested(Settings):
+    """What a run or a control is tested on."""
+
+    dataset: str
+    """The data set that it learnt from."""
+    fold: Annotated[int, Field(ge=0)]
+    """The fold of it whose test subjects are predicted. Of another data set all are."""
+    tests: Annotated[list[str], Field(min_length=1)]
+    """The names of the data sets that are predicted, in the order of their stores."""
+
+
+class PredictSettings(Tested):
     """Of the stage `predict`."""
 
     model: Spec
     """The network's arguments; shrinking and pruning may have changed its options and channels."""
-    fold: Annotated[int, Field(ge=0)] | None
-    """The fold whose test subjects are predicted; null: every subject of the store."""
     device: Literal["auto", "cpu", "cuda", "mps"]
     """What it is computed on."""
     threads: Count
@@ -99,15 +108,11 @@ NO_METHOD = "none"
 """Stands for the method of a control."""
 
 
-class ControlSettings(Settings):
-    """Of the stage `predict_control`."""
+class ControlSettings(Tested):
+    """Of the stage `predict_control`: it learns from the training subjects of the fold."""
 
     control: Literal[*CONTROLS]
     """What predicts."""
-    fold: Annotated[int, Field(ge=0)]
-    """The fold whose training subjects it learns from."""
-    own: bool
-    """Whether the data set tested is the one trained on: then only the fold's test subjects are predicted."""
 
 
 class RobustnessSettings(Corruptions):

@@ -1,22 +1,24 @@
 """What `gazepipe compare` is given: networks of results folders and predictions of others, and which of them meet."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gazepipe.common.markdown import row_name
 from gazepipe.errors import UserError
-from gazepipe.evaluation.metrics import natural_order
+from gazepipe.evaluation.metrics import natural_order, tests_in, tests_text
 from gazepipe.evaluation.settings import CONTROLS
-from gazepipe.evaluation.trainings import PLACES, File, named_by, read
+from gazepipe.evaluation.trainings import PLACES, File, by_test, named_by, read
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """One network's predictions for one test set, a file or more; foreign ones are named by their file alone."""
+    """One network's predictions for one test set, of a file or more; foreign ones are named by their file alone, and by
+    their test set where they tell it.
+    """
 
     model: str
     files: tuple[File, ...]
@@ -26,7 +28,7 @@ class Predictions:
 
     @property
     def foreign(self) -> bool:
-        return not self.test
+        return not self.train
 
     @property
     def label(self) -> str:
@@ -58,7 +60,7 @@ class Pair:
 
 
 Finder = Callable[[Path], list[tuple[dict[str, str], Path]]]
-"""The prediction files of a results folder, each with dataset, model, method, fold, seed and test."""
+"""The prediction files of a results folder, each with dataset, model, method, fold and seed."""
 
 
 def sides(given: list[str], found: Finder) -> list[Side]:
@@ -73,7 +75,8 @@ def sides(given: list[str], found: Finder) -> list[Side]:
 
 def _side(letter: str, text: str, found: Finder) -> Side:
     if any(place in text for place in PLACES) or Path(text).is_file() or text.endswith(".csv"):
-        return Side(letter, text, (Predictions(Path(text).name, named_by(text)),))
+        tests = by_test(named_by(text))
+        return Side(letter, text, tuple(Predictions(Path(text).name, own, test=test) for test, own in tests.items()))
     folder, _, names = (text, "", "") if Path(text).is_dir() else text.rpartition(":")
     if not Path(folder or text).is_dir():
         raise UserError(f"{folder or text}: is no folder and no CSV; name a results folder or a prediction CSV")
@@ -84,7 +87,8 @@ def _side(letter: str, text: str, found: Finder) -> Side:
     for known, path in found(Path(folder)):
         network = known["dataset"], known["model"], known["method"]
         if all(fnmatchcase(name, pattern) for name, pattern in zip(network, patterns, strict=False)):
-            files.setdefault((*network, known["test"]), []).append(File(path, known["fold"], known["seed"]))
+            for file in _by_test(File(path, known["fold"], known["seed"])):
+                files.setdefault((*network, file.test), []).append(file)
     if not files:
         there = f"no predictions of {names}" if names else "no predictions"
         raise UserError(f"{folder}: holds {there}; name a results folder, and DATASET/MODEL/METHOD as in predictions/")
@@ -95,6 +99,14 @@ def _side(letter: str, text: str, found: Finder) -> Side:
     return Side(
         letter, text, tuple(predictions), Path(folder), tuple(not set(pattern) & set("*?[") for pattern in patterns[:3])
     )
+
+
+def _by_test(file: File) -> list[File]:
+    """A file of a results folder once for each test set in it."""
+    tests = tests_in(file.path)
+    if tests == [""]:
+        raise UserError(f"{file.path}: has no column test; delete it, run again")
+    return [replace(file, test=test) for test in tests]
 
 
 def _place(file: File) -> list:
@@ -121,13 +133,25 @@ def pairs(all_sides: list[Side], tests: list[str]) -> list[Pair]:
 
 
 def _met(side: Side, first: Side, tests: list[str]) -> Iterator[tuple[Predictions, Side, Predictions]]:
-    of_test = _test_of_foreign(side, first, tests)
+    _check_names(side, first)
+    of_test = _test_of_untold(side, first, tests)
     for theirs in first.predictions:
         for mine in side.predictions:
             test = {each.test or of_test for each in (mine, theirs)}
             wanted = not tests or test <= {*tests, ""}
             if len(test) == 1 and wanted and _meet(side, mine, first, theirs):
                 yield mine, first, theirs
+
+
+def _check_names(side: Side, first: Side) -> None:
+    """UserError where foreign predictions tell test sets of which the other side has none."""
+    foreign, other = (side, first) if side.folder is None else (first, side)
+    own, there = (dict.fromkeys(each.test for each in one.predictions) for one in (foreign, other))
+    if foreign.folder is None and all(own) and all(there) and not own.keys() & there.keys():
+        raise UserError(
+            f"{foreign.given}: has {tests_text(own)}, but {other.given} {tests_text(there)}; "
+            "name test sets as its files do"
+        )
 
 
 def _meet(side: Side, mine: Predictions, first: Side, theirs: Predictions) -> bool:
@@ -142,21 +166,23 @@ def _meet(side: Side, mine: Predictions, first: Side, theirs: Predictions) -> bo
     return all(one == other or any_name for one, other, any_name in names)
 
 
-def _test_of_foreign(side: Side, first: Side, tests: list[str]) -> str:
-    """The test set that foreign predictions are of: the only one that has subjects in common with them."""
-    foreign = [each for each in (side, first) if each.folder is None]
-    folders = [each for each in (side, first) if each.folder is not None]
-    if len(foreign) != 1:
+def _test_of_untold(side: Side, first: Side, tests: list[str]) -> str:
+    """The test set that predictions are of which do not tell it: the only one of the other side that has subjects in
+    common with them; "" where both sides tell it, or none.
+    """
+    untold = [each for each in (side, first) if not each.predictions[0].test]
+    told = [each for each in (side, first) if each.predictions[0].test]
+    if len(untold) != 1:
         return ""
-    subjects = set(read(foreign[0].predictions[0].files)["subject"])
-    examples = {each.test: each for each in folders[0].predictions if not tests or each.test in tests}
+    subjects = set(read(untold[0].predictions[0].files)["subject"])
+    examples = {each.test: each for each in told[0].predictions if not tests or each.test in tests}
     fitting = [test for test, each in examples.items() if subjects & set(read(each.files)["subject"])]
     if len(fitting) > 1:
-        raise UserError(f"{foreign[0].given}: may be of {' or '.join(fitting)}, by its subjects; name one with --test")
+        raise UserError(f"{untold[0].given}: may be of {' or '.join(fitting)}, by its subjects; name one with --test")
     if not fitting:
         there = ", ".join(examples) or ", ".join(tests)
         raise UserError(
-            f"{foreign[0].given}: has no subject of {there} in {folders[0].given}; name subjects as its files do"
+            f"{untold[0].given}: has no subject of {there} in {told[0].given}; name subjects as its files do"
         )
     return fitting[0]
 
@@ -166,7 +192,7 @@ def unmatched(all_sides: list[Side], met: list[Pair], tests: list[str]) -> dict[
     used = {(pair.side.letter, pair.mine) for pair in met} | {(pair.first.letter, pair.theirs) for pair in met}
     left = {
         side.letter: [
-            f"{each.train} {each.label} on {each.test}"
+            f"{each.train} {each.label} on {each.test}".strip()
             for each in side.predictions
             if (side.letter, each) not in used and each.model not in CONTROLS and (not tests or each.test in tests)
         ]

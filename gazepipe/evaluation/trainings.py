@@ -1,9 +1,12 @@
-"""The prediction files of several trainings of one method, read as one, and checked to be of one test set."""
+"""The prediction files of several trainings of one method, read as one for each test set, and checked to be of the same
+samples.
+"""
 
 import glob
+import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,11 +20,16 @@ from gazepipe.errors import UserError
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.metrics import (
     NO_CSV,
+    TEST,
     TRUE,
     format_errors,
     natural_order,
     read_predictions,
+    read_tests,
     sample_errors,
+    tests_in,
+    tests_text,
+    titled,
     units_of,
 )
 
@@ -36,15 +44,19 @@ PLACES = ("{seed}", "{fold}")
 
 @dataclass(frozen=True)
 class File:
-    """A prediction CSV; fold and seed are empty where the file itself tells them, or there is one of each."""
+    """A test set's rows of a prediction CSV; fold and seed are empty where the file itself tells them, or there is one
+    of each; test is where it tells no test set.
+    """
 
     path: Path
     fold: str = ""
     seed: str = ""
+    test: str = ""
 
 
 def named_by(pattern: str) -> tuple[File, ...]:
-    """The files that a name stands for, in natural order: one, or all that match `{seed}` and `{fold}` in it.
+    """The files that a name stands for, in natural order: one, or all that match `{seed}` and `{fold}` in it. Their
+    test sets are for `by_test` to say.
 
     Raises UserError where none matches.
     """
@@ -64,21 +76,67 @@ def named_by(pattern: str) -> tuple[File, ...]:
     return tuple(sorted(files, key=lambda file: (natural_order(file.seed), natural_order(file.fold))))
 
 
-@lru_cache(maxsize=4)
+def by_test(files: Sequence[File]) -> dict[str, tuple[File, ...]]:
+    """The files of each test set that they hold, in the order of the first; "" where they tell none.
+
+    Raises UserError where one holds other test sets than the first.
+    """
+    tests = [tests_in(file.path) for file in files]
+    for file, held in zip(files, tests, strict=True):
+        if set(held) != set(tests[0]):
+            said, first = map(tests_text, (held, tests[0]))
+            raise UserError(f"{file.path}: has {said}, but {files[0].path} {first}; name files of the same test sets")
+    return {test: tuple(replace(file, test=test) for file in files) for test in tests[0]}
+
+
 def read(files: tuple[File, ...]) -> pd.DataFrame:
-    """One row a sample and training: fold, seed, subject, true_0, true_1, error, path, line, units, and frame and
-    sample where every file has them.
+    """One row a sample and training of one test set: fold, seed, subject, true_0, true_1, error, path, line, units, and
+    frame and sample where every file has them.
 
     A column fold or seed in a file tells what its name does not. Raises UserError as `read_predictions` does, for files
     in different units, an empty fold or seed, and a fold or seed that both the name and a column tell.
 
-    The last few are kept, since one network may be compared with many; `read.cache_clear()` forgets them.
+    All test sets of the last few files are kept, since one network may be compared with many; `forget()` lets them go.
     """
-    parts = [_rows(file) for file in files]
-    for part, file in zip(parts, files, strict=True):
-        if part["units"].iat[0] != parts[0]["units"].iat[0]:
-            raise UserError(f"{file.path}: is in {part['units'].iat[0]}, unlike {files[0].path}; compare one task")
-    return pd.concat(parts, ignore_index=True, join="inner")
+    return _read(tuple(replace(file, test="") for file in files))[files[0].test]
+
+
+@lru_cache(maxsize=4)
+def _read(files: tuple[File, ...]) -> dict[str, pd.DataFrame]:
+    """What `read` gives, by test set; each file is read once."""
+    held: dict[str, list[pd.DataFrame]] = {}
+    for file in files:
+        for test, frame in read_tests(file.path).items():
+            held.setdefault(test, []).append(_rows(file, frame))
+    first = next(iter(held.values()))[0]["units"].iat[0]
+    for part in (part for parts in held.values() for part in parts):
+        if part["units"].iat[0] != first:
+            raise UserError(
+                f"{part['path'].iat[0]}: is in {part['units'].iat[0]}, unlike {files[0].path}; compare one task"
+            )
+    return {test: pd.concat(parts, ignore_index=True, join="inner") for test, parts in held.items()}
+
+
+def forget() -> None:
+    """Let go of the files that `read` keeps."""
+    _read.cache_clear()
+
+
+def digests(files: tuple[File, ...]) -> list[str]:
+    """Of each file the SHA-256 of the header and the lines of its test set, without the column test where that is the
+    first; of the whole file where it has quotes, which may hold line breaks.
+    """
+    found = []
+    for (path, lines), file in zip(read(files).groupby("path", sort=False)["line"], files, strict=True):
+        content = Path(path).read_bytes()
+        if b'"' not in content:
+            head, *rest = (line for line in content.splitlines(keepends=True) if line.strip(b"\r\n"))
+            own = rest[lines.min() - 2 : lines.max() - 1]
+            if file.test and head.startswith(f"{TEST},".encode()):
+                head, *own = (line.partition(b",")[2] for line in (head, *own))
+            content = b"".join((head, *own))
+        found.append(hashlib.sha256(content).hexdigest())
+    return found
 
 
 def units(path: Path) -> str:
@@ -128,16 +186,21 @@ def format_trainings(names: Sequence[str | Path]) -> str:
     trainings and their standard deviation, then the mean, and below it the 95 % interval over subjects and trainings.
 
     Each name is a file, or a pattern with `{seed}` and `{fold}`; of several plain files each is a training. One file
-    of one training is shown as `format_errors` does.
+    of one training is shown as `format_errors` does. Of several test sets each has a table, headed by its name.
     """
     files = [file for name in names for file in named_by(str(name))]
     if len(names) > 1:
-        files = [File(file.path, file.fold, file.seed or str(number)) for number, file in enumerate(files)]
-    read.cache_clear()
-    rows = read(tuple(files)).assign(side="")
+        files = [replace(file, seed=file.seed or str(number)) for number, file in enumerate(files)]
+    forget()
+    return titled({test: _format(own) for test, own in by_test(files).items()})
+
+
+def _format(files: tuple[File, ...]) -> str:
+    """The table of one test set."""
+    rows = read(files).assign(side="")
     table = errors(rows)
     if len(files) == 1 and table["seed"].nunique() == 1:
-        return format_errors(files[0].path)
+        return format_errors(rows.set_index("subject")["error"].rename(_error_name(rows)))
     _, reason = same_samples(rows)
     if reason:
         raise UserError(f"{files[0].path}: {reason}; name trainings that were tested on the same samples")
@@ -145,7 +208,7 @@ def format_trainings(names: Sequence[str | Path]) -> str:
 
 
 def _formatted(table: pd.DataFrame, rows: pd.DataFrame) -> str:
-    name = f"error_{ERROR_UNIT[rows['units'].iat[0]]}"
+    name = _error_name(rows)
     found = inference.mean_interval(table, name="these files")
     by_seed = over_folds(table).groupby("subject")["error"]
     means, spreads = by_seed.mean(), by_seed.std()
@@ -161,6 +224,10 @@ def _formatted(table: pd.DataFrame, rows: pd.DataFrame) -> str:
     return f"{text}\n\n{_interval_text(found)}"
 
 
+def _error_name(rows: pd.DataFrame) -> str:
+    return f"error_{ERROR_UNIT[rows['units'].iat[0]]}"
+
+
 def _interval_text(found: inference.Interval) -> str:
     if np.isnan(found.low):
         return f"no interval of the mean: {found.reason}"
@@ -169,8 +236,7 @@ def _interval_text(found: inference.Interval) -> str:
     return f"{said}; {found.reason}" if found.reason else said
 
 
-def _rows(file: File) -> pd.DataFrame:
-    frame = read_predictions(file.path)
+def _rows(file: File, frame: pd.DataFrame) -> pd.DataFrame:
     target = units_of(frame)
     rows = frame[[column for column in ("subject", "frame", "sample") if column in frame]].copy()
     rows["fold"], rows["seed"] = (_told(file, frame, name) for name in ("fold", "seed"))

@@ -56,8 +56,7 @@ def export(
     """Export a trained network as a bundle: a folder of files for other runtimes.
 
     It holds the model files of `runtime.FILES`, `preprocess.json` with their checksums, `card.md`, and the tables
-    `deploy.csv` and `subjects.csv` (see `compare.compared`). `predictions` is the run's prediction file of the fold's
-    test subjects.
+    `deploy.csv` and `subjects.csv` (see `compare.compared`). `predictions` is the run's prediction file.
 
     int8 files are made by the first of `int8.RECIPES`, then of `int8.TUNED_RECIPES` after fine-tuning, that is within
     the tolerance on the validation subjects, else by the best. Test subjects are predicted through every file and
@@ -106,7 +105,7 @@ def _exported(
     make_deterministic()
     trained = open_trained(settings, weights, store, split)
     reference = trained.predict(None, "test")
-    check_predictions(predictions, trained.samples["test"], reference)
+    check_predictions(predictions, settings.about.dataset, trained.samples["test"], reference)
     calibration = calibration_samples(trained.samples["train"], settings.calibration, settings.seed)
     kept = None if state is None else State(state, key)
     with tempfile.TemporaryDirectory() as name:

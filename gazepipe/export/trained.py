@@ -10,7 +10,7 @@ from gazepipe.common.units import ERROR_UNIT, errors
 from gazepipe.datasets.splits import read_split
 from gazepipe.datasets.store import Store, open_store
 from gazepipe.errors import UserError
-from gazepipe.evaluation.metrics import PREDICTED, read_predictions
+from gazepipe.evaluation.metrics import PREDICTED, read_tests, tests_text
 from gazepipe.export.onnx import error_of, open_engine, predict, torch_engine
 from gazepipe.export.settings import ExportSettings
 from gazepipe.training.inherit import check_units, load_like, scale_of
@@ -53,10 +53,13 @@ def open_trained(settings: ExportSettings, weights: Path, store: Path, split: Pa
     return Trained(model.eval(), metadata, opened, samples, settings.threads)
 
 
-def check_predictions(path: Path, test: Samples, reference: np.ndarray) -> None:
-    """Refuse, with a UserError, a prediction file that is not about these samples, or not by this network, which
-    predicts `reference` [n, 2]."""
-    frame = read_predictions(path)
+def check_predictions(path: Path, dataset: str, test: Samples, reference: np.ndarray) -> None:
+    """Refuse, with a UserError, a prediction file that is not about these samples of `dataset`, or not by this network,
+    which predicts `reference` [n, 2]."""
+    tests = read_tests(path)
+    frame = tests.get(dataset, tests.get(""))
+    if frame is None:
+        raise UserError(f"{path}: has {tests_text(tests)}, not {dataset}; name the run's own predictions")
     if [str(name) for name in frame["subject"]] != [str(name) for name in test.subject]:
         raise UserError(
             f"{path}: is not about the test subjects of the fold; name the run's own predictions of its data"

@@ -16,7 +16,7 @@ from gazepipe.evaluation.across import NAMES, SAME_BYTES, Rules, Trainings, comp
 from gazepipe.evaluation.sentences import sentences
 from gazepipe.evaluation.settings import Statistics
 from gazepipe.evaluation.sides import Finder, Pair, Side, pairs, sides, unmatched
-from gazepipe.evaluation.trainings import read
+from gazepipe.evaluation.trainings import forget
 from gazepipe.provenance import changes, diff
 
 CAUSES = ("configuration", "source", "data", "versions", "machine")
@@ -49,7 +49,7 @@ def compare(given: list[str], options: Options, found: Finder, place: Place) -> 
     """
     if len(given) < 2:
         raise UserError(f"{' '.join(given)}: is one side; name what to compare it with")
-    read.cache_clear()
+    forget()
     all_sides = sides(given, found)
     met = pairs(all_sides, list(options.tests))
     unit = unit_of(met, options.unit)

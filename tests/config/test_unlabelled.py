@@ -43,8 +43,8 @@ def test_the_crowd_is_prepared_and_neither_trained_nor_tested_on(raw):
         made("prepare", "store", dataset="crowd")
     ]
     assert not plan.inputs(Job.of("train", method="base", **run)).get("unlabelled")
-    told = {dict(file.job.wildcards)["test"] for file in plan.inputs(Job.of("tables"))["predictions"]}
-    assert told == {"columbia-drawn"}
+    predictions = [file.job for file in plan.inputs(Job.of("tables"))["predictions"]]
+    assert {test for job in predictions for test in plan.settings(job).tests} == {"columbia-drawn"}
 
 
 @pytest.mark.parametrize("selected", ["more", "further", "pupil"])

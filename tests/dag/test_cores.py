@@ -206,9 +206,16 @@ def test_stages_that_compute_on_a_device_ask_for_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr(slots, "gpu_folder", lambda: tmp_path / "gpus")
     monkeypatch.setattr(slots, "slot_folder", lambda: tmp_path / "cores")
     monkeypatch.setattr(predict, "predict", lambda *args, **files: seen.append(os.environ.get(slots.VISIBLE)))
-    files = [f"--{name}=x" for name in ("weights", "store", "split", "predictions")]
+    files = [f"--{name}=x" for name in ("weights", "stores", "split", "predictions")]
     for device in ("auto", "cuda", "cpu"):
-        settings = {"model": {"arch": "resnet18"}, "fold": None, "device": device, "threads": 1}
+        settings = {
+            "model": {"arch": "resnet18"},
+            "dataset": "a",
+            "fold": 0,
+            "tests": ["a"],
+            "device": device,
+            "threads": 1,
+        }
         assert cli.main(["predict", "--settings", json.dumps(settings), *files]) == 0
     assert seen == ["0", "0", None]
 

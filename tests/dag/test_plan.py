@@ -15,6 +15,7 @@ from gazepipe.dag.plan import Plan
 from gazepipe.dag.stage import Job, made
 from gazepipe.dag.stages import STAGES
 from gazepipe.dag.times import settle_times
+from gazepipe.errors import UserError
 from gazepipe.evaluation.settings import CONTROLS
 
 
@@ -35,7 +36,7 @@ def keys(raw: dict) -> dict[str, str]:
         "kd": plan.key(Job.of("train", method="kd", **run)),
         "kd_prune": plan.key(Job.of("train", method="kd_prune", **run)),
         "other model": plan.key(Job.of("train", method="base", **other)),
-        "predict kd": plan.key(Job.of("predict", method="kd", test="mpiifacegaze-drawn", **run)),
+        "predict kd": plan.key(Job.of("predict", method="kd", **run)),
         "profile": plan.key(Job.of("profile", model="resnet18", method="base")),
         "tables": plan.key(Job.of("tables")),
     }
@@ -81,8 +82,8 @@ def test_a_change_reaches_what_depends_on_it_and_nothing_else(raw, path, value, 
 def test_the_tables_read_the_whole_selection(raw):
     plan = Plan(config.load(raw))
     files = [*tables.predictions(plan), *tables.profiles(plan)]
-    # Gaze angles: 2 profiles; 2 + 2 folds, each tested on 2 sets by 2 models x 3 methods, the mean and ridge.
-    angles = 2 + 4 * 2 * (2 * 3 + 2)
+    # Gaze angles: 2 profiles; 2 + 2 folds, each tested by 2 models x 3 methods, the mean and ridge.
+    angles = 2 + 4 * (2 * 3 + 2)
     # Near-eye: the full network's profile and the small one's, which its twin shares; 3 methods, the mean and ridge.
     points = 2 + 3 + 2
     assert len(files) == len(set(files)) == angles + points
@@ -165,7 +166,7 @@ def test_times_are_brought_in_line_and_otherwise_left_alone(raw, tmp_path, monke
     run = {"dataset": "columbia-drawn", "model": "resnet18", "method": "base", "fold": "1", "seed": "0"}
     store = Path(plan.path(made("prepare", "store", dataset="columbia-drawn")))
     weights = Path(plan.path(made("train", "weights", **run)))
-    predictions = Path(plan.path(made("predict", "predictions", **run, test="columbia-drawn")))
+    predictions = Path(plan.path(made("predict", "predictions", **run)))
     beside = [store.with_suffix(".rejected.csv"), weights.with_name("history.csv"), weights.with_name("run.json")]
     for path, seconds in ((store, 300), (weights, 100), (predictions, 400), *((path, 50) for path in beside)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,14 +212,33 @@ def test_the_overview_tells_what_each_stage_reads_and_writes(raw):
 
 def test_a_file_of_predictions_tells_what_makes_it(raw):
     plan = Plan(config.load(raw))
-    names = {"dataset": "columbia-drawn", "fold": "1", "seed": "0", "test": "columbia-drawn"}
+    names = {"dataset": "columbia-drawn", "fold": "1", "seed": "0"}
     run = {**names, "model": "resnet18", "method": "base"}
     jobs = [Job.of("predict_control", model=name, **names) for name in CONTROLS] + [Job.of("predict", **run)]
     for job in jobs:
         assert plan.maker(plan.outputs(job)["predictions"]) == job
+    with pytest.raises(UserError, match="columbia-drawn: is no result of this configuration"):
+        plan.maker("results/predictions/columbia-drawn")
+    with pytest.raises(UserError, match="fold1: is no result of this configuration"):
+        plan.maker("results/predictions/columbia-drawn/resnet18/base/fold1")
     mean, ridge, _ = jobs
     assert "gazepipe.evaluation.ridge" in plan.modules(ridge)
     assert "gazepipe.evaluation.ridge" not in plan.modules(mean)
+
+
+def test_one_job_predicts_every_test_set_of_its_task(raw):
+    plan = Plan(config.load(raw))
+    names = {"dataset": "mpiifacegaze-drawn", "fold": "1", "seed": "0"}
+    sets = ["columbia-drawn", "mpiifacegaze-drawn"]
+    for job in (
+        Job.of("predict", model="resnet18", method="base", **names),
+        Job.of("predict_control", model="mean", **names),
+    ):
+        settings = plan.settings(job)
+        assert (settings.dataset, settings.fold, settings.tests) == ("mpiifacegaze-drawn", 1, sets)
+        assert plan.inputs(job)["stores"] == [made("prepare", "store", dataset=name) for name in sets]
+    of_points = plan.settings(Job.of("predict", method="base", **NEAR_EYE))
+    assert of_points.tests == ["near-eye-drawn"]
 
 
 def test_what_cannot_have_learnt_is_not_explained(raw):

@@ -17,9 +17,9 @@ def test_patterns_are_filled_and_found_again():
 
 
 def test_a_job_is_named_in_the_order_of_the_wildcards():
-    job = Job.of("predict", test="t", seed=1, fold=0, method="kd", model="m", dataset="d")
-    assert str(job) == "predict d m kd 0 1 t"
-    assert job == Job.of("predict", dataset="d", model="m", method="kd", fold="0", seed="1", test="t")
+    job = Job.of("predict", seed=1, fold=0, method="kd", model="m", dataset="d")
+    assert str(job) == "predict d m kd 0 1"
+    assert job == Job.of("predict", dataset="d", model="m", method="kd", fold="0", seed="1")
 
 
 def test_an_output_is_not_called_as_a_method_of_snakemakes_lists():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_predictions import put_test
 
 from gazepipe.errors import UserError
 from gazepipe.evaluation import calibration
@@ -260,6 +261,17 @@ def test_the_table_of_a_file(tmp_path):
     assert f"{mean:.2f} [" in lines[5]
     assert "1 of 4 subjects left out: subject few has 5 samples; 17 are needed" in lines
     assert "for these predictions only" in lines[7]
+
+
+def test_each_test_set_has_a_table(tmp_path):
+    frames = {"lab": file_of(gaze(3, 20), gaze(3, 20, 1)), "field": file_of(gaze(4, 20, 2), gaze(4, 20, 3))}
+    alone = {}
+    for name, frame in frames.items():
+        frame.to_csv(tmp_path / "p.csv", index=False)
+        alone[name] = format_calibration(tmp_path / "p.csv")
+        put_test(tmp_path / "both.csv", name, frame)
+    tables = format_calibration(tmp_path / "both.csv").split("\n\n\n")
+    assert tables == [f"Tested on {name}:\n\n{text}" for name, text in alone.items()]
 
 
 def test_points_are_refused(tmp_path):

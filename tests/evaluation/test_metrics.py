@@ -14,13 +14,13 @@ from gazepipe.datasets.sheet import CELL_WIDTH, MARGIN, TITLE_HEIGHT, contact_sh
 from gazepipe.errors import UserError
 from gazepipe.evaluation.inference import ONE_SUBJECT
 from gazepipe.evaluation.metrics import (
-    format_errors,
     mean_error,
     per_subject_errors,
     read_predictions,
     sample_errors,
     units_of,
 )
+from gazepipe.evaluation.trainings import format_trainings
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 COLUMNS = ["subject", "pitch", "yaw", "pitch_pred", "yaw_pred"]
@@ -51,7 +51,7 @@ def test_published_log(published_csv):
     assert errors.min() == pytest.approx(2.111, abs=5e-4)
     assert errors.max() == pytest.approx(7.144, abs=5e-4)
     assert list(errors.index) == [f"p{number:02d}" for number in range(15)]
-    table = format_errors(published_csv).splitlines()
+    table = format_trainings([published_csv]).splitlines()
     assert len(table) == 1 + 1 + 15 + 1 + 1 + 2
     assert table[-3].split() == ["mean", "45000", "4.8243"]
     low, high = stats.t.interval(0.95, 14, errors.mean(), stats.sem(errors))
@@ -99,10 +99,10 @@ def test_points_in_pixels(tmp_path):
     assert sample_errors(frame).name == "error_px"
     assert per_subject_errors(frame).to_dict() == {"test-2": 7, "test-11": 5}
     assert mean_error(frame) == 6
-    lines = format_errors(path).splitlines()
+    lines = format_trainings([path]).splitlines()
     assert lines[0].split() == ["subject", "samples", "error_px"]
     path.write_text(POINTS + "test-11,100,200,103,204\n")
-    assert format_errors(path).splitlines()[-1] == f"no interval of the mean: {ONE_SUBJECT}"
+    assert format_trainings([path]).splitlines()[-1] == f"no interval of the mean: {ONE_SUBJECT}"
 
 
 def test_angles_are_in_degrees_whatever_columns_are_beside():
@@ -154,6 +154,10 @@ HEAD = ",".join(COLUMNS) + "\n"
         ),
         (HEAD.strip() + ",head_pitch,head_yaw\na,0,0,0,0,,9\n", "line 2: head_yaw is 9, beyond pi"),
         (POINTS + "a,0,0,0,inf\n", "line 2: y_pred is 'inf'; every coordinate is a finite number"),
+        ("test," + HEAD + "A,a,0,0,0,0\n,a,0,0,0,0\n", "line 3: test is empty; name the test set of every row"),
+        ("test," + HEAD + "A,a,0,0,0,0\nB,a,0,0,0,0\nA,b,0,0,0,0\n", "line 4: test is A again; put the rows of a"),
+        ("test,sample," + HEAD + "A,0,a,0,0,0,0\nB,0,a,0,0,0,0\nB,0,a,0,0,0,0\n", "line 4: sample 0 is predicted"),
+        ("test," + HEAD, "no rows"),
         ("subject,x,y\na,0,0\n", "no column x_pred, y_pred; found subject, x, y"),
     ],
 )
@@ -161,7 +165,7 @@ def test_bad_prediction_files(tmp_path, text, message):
     path = tmp_path / "bad.csv"
     path.write_text(text)
     with pytest.raises(UserError) as error:
-        format_errors(path)
+        format_trainings([path])
     assert message in str(error.value)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from gazepipe.errors import UserError
 from gazepipe.evaluation import predict as predict_module
 from gazepipe.evaluation.control import predict_control
 from gazepipe.evaluation.mean import mean_gaze
-from gazepipe.evaluation.metrics import read_predictions
+from gazepipe.evaluation.metrics import read_predictions, read_tests
 from gazepipe.evaluation.predict import predict
 from gazepipe.evaluation.predictions import COLUMNS
 from gazepipe.evaluation.settings import ControlSettings, PredictSettings
@@ -24,8 +25,8 @@ from gazepipe.models.registry import build
 from gazepipe.models.weights import save_weights
 
 SPEC = {"arch": "resnet18", "width": 0.125, "input": [1, HEIGHT, WIDTH]}
-SETTINGS = PredictSettings(model=SPEC, fold=0, device="cpu", threads=1)
-EVERYBODY = SETTINGS.model_copy(update={"fold": None})
+SETTINGS = PredictSettings(model=SPEC, dataset="toy", fold=0, tests=["toy"], device="cpu", threads=1)
+EVERYBODY = SETTINGS.model_copy(update={"tests": ["other"]})
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,12 @@ def folder(tmp_path_factory):
     return folder
 
 
+def control(*tests: str) -> ControlSettings:
+    return ControlSettings(control="mean", dataset="toy", fold=0, tests=list(tests))
+
+
 def run(folder, out, settings=SETTINGS):
-    predict(settings, folder / "model.safetensors", folder / "toy.h5", folder / "toy.csv", out)
+    predict(settings, folder / "model.safetensors", [folder / "toy.h5"], folder / "toy.csv", out)
     with open(out, newline="") as file:
         return list(csv.DictReader(file))
 
@@ -80,7 +85,7 @@ def test_the_head_pose_is_that_of_the_store_and_empty_where_it_is_not_known(fold
     batch = {"image": source.image, "target": source.target, "head_pose": pose}
     names = {"subject": source.subject.tolist(), "frame": source.frame.tolist()}
     write_store(tmp_path / "posed.h5", [{**batch, **names}], source.attrs)
-    predict(SETTINGS, folder / "model.safetensors", tmp_path / "posed.h5", folder / "toy.csv", tmp_path / "p.csv")
+    predict(SETTINGS, folder / "model.safetensors", [tmp_path / "posed.h5"], folder / "toy.csv", tmp_path / "p.csv")
     rows = list(csv.DictReader((tmp_path / "p.csv").open(newline="")))
     for row in rows:
         sample = int(row["sample"])
@@ -100,13 +105,48 @@ def test_the_batch_size_does_not_matter(folder, tmp_path, monkeypatch):
         assert float(a["yaw_pred"]) == pytest.approx(float(b["yaw_pred"]), abs=2e-6)
 
 
+def test_test_sets_follow_each_other_as_named_and_each_is_as_if_alone(folder, tmp_path):
+    """Own subjects are not those of another set, and no batch holds samples of two sets."""
+    write_toy_store(tmp_path / "far.h5", per_subject=9)
+    settings = SETTINGS.model_copy(update={"tests": ["far", "toy", "near"]})
+    stores = {"far": tmp_path / "far.h5", "toy": folder / "toy.h5", "near": tmp_path / "far.h5"}
+    rest = folder / "toy.csv", tmp_path / "p.csv"
+    predict(settings, folder / "model.safetensors", [*stores.values()], *rest)
+    head, *lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert [name for name, _ in groupby(lines, lambda line: line.partition(",")[0])] == ["far", "toy", "near"]
+    together = []
+    for test, store in stores.items():
+        alone = settings.model_copy(update={"tests": [test]})
+        predict(alone, folder / "model.safetensors", [store], *rest)
+        again, *own = (tmp_path / "p.csv").read_text().splitlines()
+        assert again == head
+        assert len(own) == (80 if test == "toy" else 72)
+        together += own
+    assert lines == together
+
+
+def test_controls_predict_every_test_set(folder, tmp_path):
+    other = write_toy_store(tmp_path / "far.h5", per_subject=9)
+    files = folder / "toy.h5", folder / "toy.csv", [folder / "toy.h5", other], tmp_path / "p.csv"
+    predict_control(control("toy", "far"), *files)
+    tests = read_tests(tmp_path / "p.csv")
+    assert {test: len(rows) for test, rows in tests.items()} == {"toy": 80, "far": 72}
+    assert len({tuple(row) for rows in tests.values() for row in rows[["pitch_pred", "yaw_pred"]].to_numpy()}) == 1
+
+
+def test_names_and_stores_that_do_not_match_are_refused(folder, tmp_path):
+    settings = SETTINGS.model_copy(update={"tests": ["toy", "far"]})
+    with pytest.raises(UserError, match=r"^tests: 2 names for 1 stores; name the data set of each store$"):
+        run(folder, tmp_path / "p.csv", settings)
+
+
 def test_same_arguments_same_bytes(folder, tmp_path):
     run(folder, tmp_path / "a.csv")
     run(folder, tmp_path / "b.csv")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
-def test_no_fold_means_every_subject(folder, tmp_path):
+def test_of_another_data_set_every_subject_is_predicted(folder, tmp_path):
     rows = run(folder, tmp_path / "p.csv", EVERYBODY)
     assert [int(row["sample"]) for row in rows] == list(range(320))
 
@@ -121,18 +161,23 @@ def test_no_fold_means_every_subject(folder, tmp_path):
 def test_a_store_of_another_patch_is_refused(folder, tmp_path, patch, match):
     other = write_toy_store(tmp_path / "other.h5", 4, patch)
     with pytest.raises(UserError, match=r"other\.h5: " + match):
-        predict(EVERYBODY, folder / "model.safetensors", other, folder / "toy.csv", tmp_path / "p.csv")
+        predict(EVERYBODY, folder / "model.safetensors", [other], folder / "toy.csv", tmp_path / "p.csv")
     assert not (tmp_path / "p.csv").exists()
 
 
 def test_an_interrupted_prediction_leaves_nothing(folder, tmp_path, monkeypatch):
     from gazepipe.evaluation import predict as module
 
-    def broken(*_):
-        yield from ()
-        raise RuntimeError("disk gone")
+    monkeypatch.setattr(module, "BATCH", 30)
+    normalised, seen = module.normalised, []
 
-    monkeypatch.setattr(module, "batches", broken)
+    def broken(*given):
+        seen.append(given)
+        if len(seen) == 3:
+            raise RuntimeError("disk gone")
+        return normalised(*given)
+
+    monkeypatch.setattr(module, "normalised", broken)
     with pytest.raises(RuntimeError, match="disk gone"):
         run(folder, tmp_path / "p.csv")
     assert list(tmp_path.iterdir()) == []
@@ -148,12 +193,10 @@ def test_mean_gaze_counts_subjects_the_same(folder):
     assert math.tan(yaw) == pytest.approx(mean[0] / mean[2])
 
 
-@pytest.mark.parametrize(("own", "count"), [(True, 80), (False, 320)])
-def test_predict_mean(folder, tmp_path, own, count):
+@pytest.mark.parametrize(("test", "count"), [("toy", 80), ("other", 320)])
+def test_predict_mean(folder, tmp_path, test, count):
     out = tmp_path / "mean.csv"
-    predict_control(
-        ControlSettings(control="mean", fold=0, own=own), folder / "toy.h5", folder / "toy.csv", folder / "toy.h5", out
-    )
+    predict_control(control(test), folder / "toy.h5", folder / "toy.csv", [folder / "toy.h5"], out)
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == count
@@ -201,7 +244,7 @@ def test_weights_of_angles_are_refused_for_points(points, tmp_path):
     angles = tmp_path / "angles.safetensors"
     save_weights(angles, build(POINT_SPEC), POINT_SPEC, {"mean": 0.5, "std": 0.5, "patch": POINT_PATCH})
     with pytest.raises(UserError, match=r"angles\.safetensors: predicts rad, the data set is in px"):
-        predict(POINTS, angles, points / "toy.h5", points / "toy.csv", tmp_path / "p.csv")
+        predict(POINTS, angles, [points / "toy.h5"], points / "toy.csv", tmp_path / "p.csv")
 
 
 def test_the_network_may_have_other_options_than_the_settings_but_no_other_width(points, tmp_path):
@@ -216,9 +259,7 @@ def test_the_mean_point_counts_subjects_the_same(points, tmp_path):
     means = [store.target[store.subject == name].astype(float).mean(axis=0) for name in ("s3", "s4")]
     np.testing.assert_allclose(mean_gaze(store, {"s3", "s4"}), np.mean(means, axis=0))
     out = tmp_path / "mean.csv"
-    predict_control(
-        ControlSettings(control="mean", fold=0, own=True), points / "toy.h5", points / "toy.csv", points / "toy.h5", out
-    )
+    predict_control(control("toy"), points / "toy.h5", points / "toy.csv", [points / "toy.h5"], out)
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     expected = mean_gaze(store, {"s3", "s4", "s5", "s6", "s7"})
@@ -228,9 +269,9 @@ def test_the_mean_point_counts_subjects_the_same(points, tmp_path):
 def test_a_mean_of_another_unit_is_refused(points, folder, tmp_path):
     with pytest.raises(UserError, match=r"toy\.h5: is in px, .*toy\.h5 in rad; compare data sets of one task"):
         predict_control(
-            ControlSettings(control="mean", fold=0, own=False),
+            control("toy", "points"),
             folder / "toy.h5",
             folder / "toy.csv",
-            points / "toy.h5",
+            [folder / "toy.h5", points / "toy.h5"],
             tmp_path / "m.csv",
         )

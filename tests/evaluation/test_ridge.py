@@ -83,9 +83,10 @@ def rows_of(store, subjects) -> np.ndarray:
     return np.flatnonzero(np.isin(store.subject, subjects))
 
 
-def predicted(folder, out, name="toy.h5", own=True, **files) -> list[dict[str, str]]:
-    given = {"train_store": folder / name, "split": folder / "toy.csv", "store": folder / name, **files}
-    predict_control(ControlSettings(control="ridge", fold=0, own=own), **given, predictions=out)
+def predicted(folder, out, name="toy.h5", other=None) -> list[dict[str, str]]:
+    """Of its own test subjects, or of another store."""
+    settings = ControlSettings(control="ridge", dataset="toy", fold=0, tests=["other" if other else "toy"])
+    predict_control(settings, folder / name, folder / "toy.csv", [other or folder / name], out)
     with open(out, newline="") as file:
         return list(csv.DictReader(file))
 
@@ -132,9 +133,9 @@ def test_neither_test_nor_validation_subjects_are_learnt_from(folder):
 
 def test_another_data_set_is_predicted_whole_and_bytes_repeat(folder, tmp_path):
     other = write_toy_store(tmp_path / "other.h5", 5, seed=9)
-    rows = predicted(folder, tmp_path / "a.csv", own=False, store=other)
+    rows = predicted(folder, tmp_path / "a.csv", other=other)
     assert [row["subject"] for row in rows] == [name for name in SUBJECTS for _ in range(5)]
-    predicted(folder, tmp_path / "b.csv", own=False, store=other)
+    predicted(folder, tmp_path / "b.csv", other=other)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
@@ -148,7 +149,7 @@ def test_points_and_several_views(folder, tmp_path):
 def test_images_of_another_size_are_refused(folder, tmp_path):
     other = write_toy_store(tmp_path / "other.h5", 4, {"kind": "eyes", "height": 24, "width": 64})
     with pytest.raises(UserError, match=r"other\.h5: holds images of 1x24x64, ridge regression learnt from 1x24x48"):
-        predicted(folder, tmp_path / "p.csv", own=False, store=other)
+        predicted(folder, tmp_path / "p.csv", other=other)
     assert not (tmp_path / "p.csv").exists()
 
 

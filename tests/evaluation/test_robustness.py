@@ -82,9 +82,9 @@ def test_the_clean_errors_are_those_of_the_predictions(folder, written, tmp_path
     errors, _ = written
     clean = errors[errors.corruption == CLEAN].set_index(["fold", "seed", "subject"]).error
     for fold, seed in RUNS:
-        settings = PredictSettings(model=SPEC, fold=fold, device="cpu", threads=1)
+        settings = PredictSettings(model=SPEC, dataset="toy", fold=fold, tests=["toy"], device="cpu", threads=1)
         weights, out = folder / f"{fold}-{seed}.safetensors", tmp_path / "p.csv"
-        predict(settings, weights, folder / "toy.h5", folder / "toy.csv", out)
+        predict(settings, weights, [folder / "toy.h5"], folder / "toy.csv", out)
         expected = per_subject_errors(read_predictions(out))
         np.testing.assert_allclose(clean[fold, seed][expected.index], expected, atol=1e-5)
 
@@ -127,7 +127,7 @@ def test_every_network_gets_the_same_images(folder, tmp_path, monkeypatch):
     """What two networks are shown, in two jobs with other batches, byte for byte."""
     shown: dict[str, list[bytes]] = {}
 
-    def noting(weights, spec, store, device):
+    def noting(weights, spec, stores, device):
         def network(images):
             shown.setdefault(weights.stem, []).append(images.numpy().tobytes())
             return np.zeros((len(images), 2), np.float32)
@@ -180,9 +180,9 @@ def points(tmp_path_factory):
 def test_points_are_told_in_pixels(points, tmp_path):
     settings = SETTINGS.model_copy(update={"model": POINT_SPEC, "runs": [(0, 0)]})
     errors, jitter = run(points, tmp_path, settings)
-    predicted = PredictSettings(model=POINT_SPEC, fold=0, device="cpu", threads=1)
-    files = [points / name for name in ("0-0.safetensors", "toy.h5", "toy.csv")]
-    predict(predicted, *files, tmp_path / "p.csv")
+    predicted = PredictSettings(model=POINT_SPEC, dataset="toy", fold=0, tests=["toy"], device="cpu", threads=1)
+    weights, store, split = (points / name for name in ("0-0.safetensors", "toy.h5", "toy.csv"))
+    predict(predicted, weights, [store], split, tmp_path / "p.csv")
     expected = per_subject_errors(read_predictions(tmp_path / "p.csv"))
     clean = errors[errors.corruption == CLEAN].set_index("subject").error
     np.testing.assert_allclose(clean, expected, rtol=1e-5)

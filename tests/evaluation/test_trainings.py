@@ -3,12 +3,21 @@
 import numpy as np
 import pandas as pd
 import pytest
-from toy_predictions import errors_of, frame_of, write_predictions
+from toy_predictions import errors_of, frame_of, put_test, write_predictions
 
 from gazepipe.errors import UserError
 from gazepipe.evaluation.inference import mean_interval
-from gazepipe.evaluation.metrics import format_errors
-from gazepipe.evaluation.trainings import File, errors, format_trainings, named_by, over_folds, read, same_samples
+from gazepipe.evaluation.trainings import (
+    File,
+    by_test,
+    errors,
+    forget,
+    format_trainings,
+    named_by,
+    over_folds,
+    read,
+    same_samples,
+)
 
 MATRIX = np.array([[3.0, 5.0, 4.0, 6.0], [3.4, 5.1, 4.6, 6.5], [2.9, 5.3, 3.8, 6.2]])
 
@@ -153,8 +162,41 @@ def test_errors_of_several_trainings_have_the_crossed_interval(seeds):
 
 
 def test_one_file_is_shown_as_before_and_a_pattern_as_its_files(tmp_path, seeds):
-    assert format_trainings([seeds[0]]) == format_errors(seeds[0])
+    lines = format_trainings([seeds[0]]).splitlines()
+    assert lines[0].split() == ["subject", "samples", "error_deg"]
+    assert lines[2].split() == ["p00", "3", "3.0000"]
+    assert lines[-1].endswith("; for these predictions only")
     assert format_trainings([f"{tmp_path}/seed{{seed}}.csv"]) == format_trainings(seeds)
+
+
+def test_each_test_set_has_a_table(tmp_path, seeds):
+    both = []
+    for seed, row in enumerate(errors_of(MATRIX)):
+        path = tmp_path / f"both{seed}.csv"
+        put_test(path, "lab", frame_of(row), float_format="%.9f")
+        both.append(put_test(path, "field", frame_of({"q": 1.0 + seed}), float_format="%.9f"))
+    assert list(by_test([File(path) for path in both])) == ["lab", "field"]
+    for files, alone in ((both, seeds), (both[:1], seeds[:1])):
+        lab, field = format_trainings(files).split("\n\n\n")
+        assert lab == f"Tested on lab:\n\n{format_trainings(alone)}"
+        assert field.startswith("Tested on field:\n\nsubject ")
+    one = put_test(tmp_path / "one.csv", "lab", frame_of(errors_of(MATRIX)[0]), float_format="%.9f")
+    assert format_trainings([one]) == format_trainings([seeds[0]]), "one test set has no heading"
+    with pytest.raises(UserError, match=r"one\.csv: has the test sets lab, but .*both0\.csv the test sets lab, field"):
+        format_trainings([both[0], one])
+    with pytest.raises(UserError, match=r"seed0\.csv: has no column test, but .*one\.csv the test sets lab; name"):
+        format_trainings([one, seeds[0]])
+
+
+def test_all_test_sets_of_a_file_are_read_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    for test in ("lab", "field", "street"):
+        put_test(path, test, frame_of({test: 1.0}))
+    forget()
+    opened, read_csv = [], pd.read_csv
+    monkeypatch.setattr(pd, "read_csv", lambda *args, **options: opened.append(args) or read_csv(*args, **options))
+    assert [set(read((File(path, test=test),))["subject"]) for test in ("lab", "field")] == [{"lab"}, {"field"}]
+    assert len(opened) == 1
 
 
 def test_folds_of_one_seed_are_one_training(tmp_path):

@@ -50,12 +50,17 @@ def settings() -> ExportSettings:
 
 @pytest.fixture(scope="session")
 def predicted(settings) -> Callable[..., Files]:
-    """(folder with model.safetensors, toy.h5 and toy.csv, spec) -> its files, once its test subjects are predicted."""
+    """(folder with model.safetensors, toy.h5 and toy.csv, spec) -> its files, once two test sets are predicted:
+    everybody, and its test subjects.
+    """
 
     def of(folder: Path, spec: dict = SPEC) -> Files:
         files = {"weights": "model.safetensors", "store": "toy.h5", "split": "toy.csv", "predictions": "predicted.csv"}
         paths = {name: folder / file for name, file in files.items()}
-        predict(PredictSettings(model=spec, fold=settings.fold, device="cpu", threads=1), **paths)
+        tested = {"dataset": settings.about.dataset, "fold": settings.fold, "tests": ["all", settings.about.dataset]}
+        chosen = PredictSettings(model=spec, **tested, device="cpu", threads=1)
+        weights, store, split, predictions = paths.values()
+        predict(chosen, weights, [store, store], split, predictions)
         return paths
 
     return of

@@ -21,7 +21,7 @@ import gazepipe
 from gazepipe.dag.stages import BUNDLE
 from gazepipe.datasets.store import open_store
 from gazepipe.errors import UserError
-from gazepipe.evaluation.metrics import mean_error, per_subject_errors, read_predictions
+from gazepipe.evaluation.metrics import mean_error, per_subject_errors, read_tests
 from gazepipe.export import stage
 from gazepipe.export.onnx import check, largest_difference, open_engine, to_onnx
 from gazepipe.export.settings import FineTuning
@@ -108,10 +108,12 @@ def test_errors_are_those_of_the_files_themselves(run, bundle, name):
     assert int(row["bytes"]) == sum(sizes)
 
 
-def test_the_eager_row_is_the_runs_own_error(run, bundle):
+def test_the_eager_row_is_the_runs_own_error(settings, run, bundle):
+    dataset = settings.about.dataset
     row = table_of(bundle)["eager", "fp32"]
-    assert float(row["error"]) == pytest.approx(mean_error(read_predictions(run["predictions"])), rel=1e-4)
-    found = per_subject_errors(read_predictions(run["predictions"]))
+    predictions = read_tests(run["predictions"])[dataset]
+    assert float(row["error"]) == pytest.approx(mean_error(predictions), rel=1e-4)
+    found = per_subject_errors(predictions)
     interval = stats.t.interval(0.95, len(found) - 1, found.mean(), stats.sem(found))
     assert [float(row["low"]), float(row["high"])] == pytest.approx(interval, rel=1e-3)
     assert float(row["change_percent"]) == 0
@@ -186,7 +188,7 @@ def test_gaze_points_in_pixels(settings, predicted, tmp_path):
     assert (content["units"], content["target_scale"]) == ("px", [1280.0, 1280.0])
     assert {row["units"] for row in table.values()} == {"px"}
     assert all(float(table[runtime, "fp32"]["max_difference"]) < 0.01 for runtime in ("onnxruntime", "openvino"))
-    expected = mean_error(read_predictions(tmp_path / "predicted.csv"))
+    expected = mean_error(read_tests(tmp_path / "predicted.csv")[settings.about.dataset])
     assert float(table["openvino", "fp32"]["error"]) == pytest.approx(expected, rel=1e-4)
     assert "pixels" in (tmp_path / "bundle" / "card.md").read_text()
 
@@ -196,6 +198,7 @@ def test_gaze_points_in_pixels(settings, predicted, tmp_path):
     [
         (lambda frame: frame[:-1], "is not about the test subjects"),
         (lambda frame: frame.assign(yaw_pred=1.5), "from what these weights"),
+        (lambda frame: frame[frame.test == "all"], "has the test sets all, not .*; name the run's own predictions"),
     ],
 )
 def test_predictions_of_another_network_are_refused(settings, run, tmp_path, change, match):

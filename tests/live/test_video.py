@@ -341,7 +341,7 @@ def test_predict_of_a_picture_without_faces_is_an_empty_list(bundle, tmp_path, c
     ("arguments", "message"),
     [
         (["predict"], "the following arguments are required: image, --bundle"),
-        (["predict", "--settings", "{}", "--predictions", "x"], "required: --weights, --store, --split"),
+        (["predict", "--settings", "{}", "--predictions", "x"], "required: --weights, --stores, --split"),
         (["predict", "face.png"], "the following arguments are required: --bundle"),
         (["video", "clip.mp4"], "--bundle"),
         (["video", "clip.mp4", "--bundle", "b", "--rate", "0"], "0 is no number above 0"),

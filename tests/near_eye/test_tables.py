@@ -12,6 +12,7 @@ from gazepipe.errors import UserError
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.means import BOLD, SINGLE
 
+DATASET = "near-eye-drawn"
 OFFSET_PX = {"none": 100.0, "base": 14.0, "small": 10.0, "small_scratch": 10.02}
 SUBJECTS = [f"s{n}" for n in range(1, 7)]
 NAMES = {
@@ -38,7 +39,7 @@ def errors_of(method: str, seed: int) -> dict[str, list[float]]:
 def run_of(tmp_path) -> Callable[[list[int]], Run]:
     def of(seeds: list[int]) -> Run:
         raw = toy_config()
-        raw["benchmark"] |= {"datasets": ["near-eye-drawn"], "models": ["itracker4"], "seeds": seeds, "folds": {}}
+        raw["benchmark"] |= {"datasets": [DATASET], "models": ["itracker4"], "seeds": seeds, "folds": {}}
         run = Run(raw, tmp_path / "results")
         write_near_eye(run, errors_of)
         return run
@@ -92,7 +93,7 @@ def test_one_seed_marks_nothing_and_says_why(run_of):
 def test_a_run_that_lacks_a_subject_is_a_marked_cell(run_of):
     run = run_of([0, 1, 2])
     whole = errors_of("small", 1)
-    write_points(prediction(run, "small", 1), {subject: whole[subject] for subject in SUBJECTS[:-1]})
+    write_points(prediction(run, "small", 1), DATASET, {subject: whole[subject] for subject in SUBJECTS[:-1]})
     run.write()
     reason = "itracker4 + small: seed 1 has no error of fold 0, subject s6, as other seeds have"
     found = row(run.table("near_eye"), method="small")
@@ -118,7 +119,9 @@ def test_subjects_that_differ_between_methods(run_of):
     run = run_of([0, 1])
     for seed in (0, 1):
         whole = errors_of("small_scratch", seed)
-        write_points(prediction(run, "small_scratch", seed), {subject: whole[subject] for subject in SUBJECTS[1:]})
+        write_points(
+            prediction(run, "small_scratch", seed), DATASET, {subject: whole[subject] for subject in SUBJECTS[1:]}
+        )
     run.write()
     compared = run.table("near_eye_comparisons")
     other = row(compared, baseline="small_scratch")
@@ -134,7 +137,7 @@ def test_one_subject_has_a_mean_and_no_more(run_of):
     run = run_of([0, 1])
     for _, names, path in run.inputs("predictions"):
         errors = errors_of(names.get("method", "none"), int(names["seed"]))
-        write_points(path, {"s1": errors["s1"]})
+        write_points(path, DATASET, {"s1": errors["s1"]})
     run.write()
     networks = run.table("near_eye")
     assert networks.error_px.notna().all()
@@ -159,7 +162,7 @@ def test_bad_rows_are_named(run_of):
     path = prediction(run, "small", 1)
     head, *rows = path.read_text().splitlines()
     for text, said in [
-        ([head, *rows, "s1,600,400,nan,400"], "x_pred is 'nan'; every coordinate is a finite number"),
+        ([head, *rows, f"{DATASET},s1,600,400,nan,400"], "x_pred is 'nan'; every coordinate is a finite number"),
         ([f"{head},sample", *(f"{line},7" for line in rows)], "sample 7 is predicted twice; keep one row of each"),
     ]:
         path.write_text("\n".join(text) + "\n")

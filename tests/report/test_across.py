@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from toy_predictions import errors_of, frame_of, prediction_path, write_predictions, write_results
+from toy_predictions import errors_of, frame_of, prediction_path, put_test, write_predictions, write_results, write_run
 
 from gazepipe import cli
 from gazepipe.common.files import write_json
@@ -146,16 +146,16 @@ def test_equal_recipes_split_four_against_four(shared_data, tmp_path):
     runs = pd.read_csv(shared_data / "same_recipe_seeds.csv", dtype={"subject": str})
     runs = runs[runs["recipe"] == "base"]
     for (fold, seed, test), part in runs.groupby(["fold", "seed", "test"]):
-        path = prediction_path(tmp_path / "all", seed, fold, test=test)
-        write_predictions(path, dict(zip(part["subject"], part["error_deg"], strict=True)), samples=1)
+        errors = dict(zip(part["subject"], part["error_deg"], strict=True))
+        write_run(tmp_path / "all", seed, errors, {"fold": fold}, test, samples=1)
     found = []
     # Every third of the 35 splits; tests/evaluation/test_inference.py takes all of them.
     for half in list(itertools.combinations(range(1, 8), 3))[::3]:
         sides = [tmp_path / "-".join(map(str, half)) / name for name in "ab"]
-        for fold, seed, test in itertools.product((1, 4), range(8), ("own", "cross")):
-            place = prediction_path(sides[0 if seed in (0, *half) else 1], seed, fold, test=test)
+        for fold, seed in itertools.product((1, 4), range(8)):
+            place = prediction_path(sides[0 if seed in (0, *half) else 1], seed, fold)
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(prediction_path(tmp_path / "all", seed, fold, test=test))
+            place.symlink_to(prediction_path(tmp_path / "all", seed, fold))
         found.append(compared(tmp_path, *sides))
     frame = pd.concat(found)
     assert len(frame) == 24
@@ -182,7 +182,7 @@ def test_named_networks_of_one_folder_meet(tmp_path, folders):
 def test_each_later_side_meets_the_first(tmp_path, folders, capsys):
     a, b = folders
     c = shutil.copytree(b, tmp_path / "c")
-    write_predictions(prediction_path(c, 0, network="only/c"), errors_of(MATRIX)[0])
+    write_run(c, 0, errors_of(MATRIX)[0], {"network": "only/c"})
     frame = compared(tmp_path, a, b, c)
     assert list(frame["side"]) == ["b", "b", "c", "c"]
     assert set(frame["against_side"]) == {"a"}
@@ -192,7 +192,7 @@ def test_each_later_side_meets_the_first(tmp_path, folders, capsys):
 def test_only_the_asked_tests(tmp_path, folders, capsys):
     for folder in folders:
         for seed, row in enumerate(errors_of(MATRIX + len(folder.name))):
-            write_predictions(prediction_path(folder, seed, test="field"), row)
+            write_run(folder, seed, row, test="field")
     assert list(compared(tmp_path, *folders)["test"]) == ["field", "lab", "lab"]
     assert list(compared(tmp_path, *folders, "--test", "field")["test"]) == ["field"]
     said = refused(capsys, *folders, "--test", "street")
@@ -202,7 +202,7 @@ def test_only_the_asked_tests(tmp_path, folders, capsys):
 @pytest.mark.parametrize("control", CONTROLS)
 def test_what_predicts_without_a_network_has_no_chance_of_training(tmp_path, folders, capsys, control):
     a, b = folders
-    write_predictions(prediction_path(a, 0, network=f"{control}/none"), errors_of(MATRIX + 3)[0])
+    write_run(a, 0, errors_of(MATRIX + 3)[0], {"network": f"{control}/none"})
     assert control not in set(compared(tmp_path, a, b)["model"])
     assert "Only in" not in capsys.readouterr().out, "nobody asked for it"
     row = compared(tmp_path, f"{a}:lab/{control}/none", f"{b}:lab/net/base").iloc[0]
@@ -224,7 +224,7 @@ def foreign(path: Path, matrix: np.ndarray, columns: tuple[str, ...] = ()) -> Pa
 def test_a_foreign_csv_meets_every_network_on_the_test_set_of_its_subjects(tmp_path, folders):
     a, _ = folders
     for seed in range(3):
-        write_predictions(prediction_path(a, seed, test="field"), {"x": 1.0, "y": 2.0})
+        write_run(a, seed, {"x": 1.0, "y": 2.0}, test="field")
     path = foreign(tmp_path / "foreign.csv", MATRIX - 1 + NOISE)
     frame = compared(tmp_path, a, path)
     assert list(zip(frame["test"], frame["against_model"], strict=True)) == [("lab", "net"), ("lab", "small")]
@@ -233,6 +233,43 @@ def test_a_foreign_csv_meets_every_network_on_the_test_set_of_its_subjects(tmp_p
     assert frame["p"].iloc[0] == pytest.approx(found.p, rel=1e-3)
     named = compared(tmp_path, f"{a}:lab/small/kd", path)
     assert list(named["against_model"]) == ["small"]
+
+
+def test_a_foreign_csv_that_tells_its_test_sets_meets_networks_there(tmp_path, folders, capsys):
+    a, _ = folders
+    for seed, errors in enumerate(errors_of(MATRIX + 2)):
+        write_run(a, seed, errors, test="field")
+    theirs = {"lab": MATRIX - 1 + NOISE, "field": MATRIX + 1 + NOISE, "street": MATRIX}
+    for test, matrix in theirs.items():
+        frame = pd.concat(frame_of(row).assign(seed=seed) for seed, row in enumerate(errors_of(matrix)))
+        put_test(tmp_path / "theirs.csv", test, frame)
+    found = compared(tmp_path, f"{a}:lab/net", tmp_path / "theirs.csv")
+    assert list(found["test"]) == ["field", "lab"]
+    assert found["error"].to_numpy() == pytest.approx([theirs[test].mean() for test in ("field", "lab")], abs=1e-3)
+    assert "Only in b: theirs.csv on street" in capsys.readouterr().out
+    assert list(compared(tmp_path, f"{a}:lab/net", tmp_path / "theirs.csv", "--test", "lab")["test"]) == ["lab"]
+    old = foreign(tmp_path / "lab.csv", MATRIX)
+    for sides, sign in (((old, tmp_path / "theirs.csv"), -1), ((tmp_path / "theirs.csv", old), 1)):
+        both = compared(tmp_path, *sides, "--test", "lab")
+        assert list(both["test"]) == ["lab"]
+        assert both["difference_deg"].to_numpy() == pytest.approx(sign * (1 - NOISE.mean()), abs=1e-4)
+    other = put_test(tmp_path / "other.csv", "road", frame_of(errors_of(MATRIX)[0]))
+    assert refused(capsys, f"{a}:lab/net", other) == (
+        f"{other}: has the test sets road, but {a}:lab/net the test sets field, lab; name test sets as its files do"
+    )
+
+
+def test_a_file_of_an_earlier_version_meets_the_test_set_of_its_subjects(tmp_path, folders):
+    """Then each test set had a file, fold0/seed0/lab.csv, without the column test."""
+    a, b = folders
+    for seed, errors in enumerate(errors_of(MATRIX)):
+        write_predictions(tmp_path / f"old/seed{seed}/lab.csv", errors)
+    row = compared(tmp_path, f"{b}:lab/net", f"{tmp_path}/old/seed{{seed}}/lab.csv").iloc[0]
+    expected = compared(tmp_path, f"{b}:lab/net", f"{a}:lab/net").iloc[0]
+    numbers = ["test", "difference_deg", "low_deg", "high_deg", "p", "n_seeds"]
+    assert list(row[numbers]) == list(expected[numbers])
+    (same,) = compared(tmp_path, f"{a}:lab/net", f"{tmp_path}/old/seed{{seed}}/lab.csv").to_dict("records")
+    assert same["reason"] == SAME_BYTES
 
 
 def test_foreign_csvs_of_seeds_and_folds(tmp_path, folders):
@@ -288,7 +325,7 @@ def test_foreign_predictions_of_nobody_known_or_of_two_test_sets_are_refused(tmp
     strangers = write_predictions(tmp_path / "strangers.csv", {"q1": 1.0})
     said = refused(capsys, a, strangers)
     assert said == f"{strangers}: has no subject of lab in {a}; name subjects as its files do"
-    write_predictions(prediction_path(a, 0, test="field"), errors_of(MATRIX)[0], shift=0.5)
+    write_run(a, 0, errors_of(MATRIX)[0], test="field", shift=0.5)
     path = foreign(tmp_path / "foreign.csv", MATRIX)
     assert refused(capsys, a, path) == f"{path}: may be of field or lab, by its subjects; name one with --test"
     assert set(compared(tmp_path, a, path, "--test", "lab")["test"]) == {"lab"}
@@ -313,11 +350,10 @@ def test_folders_of_angles_and_points_are_compared_in_percent(tmp_path, capsys):
     folders = [tmp_path / name for name in "ab"]
     for number, folder in enumerate(folders):
         for seed, row in enumerate(errors_of(MATRIX)):
-            write_predictions(prediction_path(folder, seed), {name: error + number for name, error in row.items()})
-            points = prediction_path(folder, seed, test="scene")
-            points.parent.mkdir(parents=True, exist_ok=True)
-            lines = [f"s{n},{n},{n},{n + 10 - 2 * number + seed},{n}" for n in range(4)]
-            points.write_text("\n".join(["subject,x,y,x_pred,y_pred", *lines]))
+            write_run(folder, seed, {name: error + number for name, error in row.items()})
+            points = [(f"s{n}", n, n, n + 10 - 2 * number + seed, n) for n in range(4)]
+            frame = pd.DataFrame(points, columns=["subject", "x", "y", "x_pred", "y_pred"])
+            put_test(prediction_path(folder, seed, train="scene"), "scene", frame)
     found = compared(tmp_path, *folders).set_index("test")
     assert sorted(found["error_unit"]) == ["deg", "px"]
     assert found.loc["scene", "difference_percent"] == pytest.approx(-100 * 2 / 11, rel=1e-4)
@@ -357,7 +393,7 @@ def test_a_seed_that_lacks_a_fold_is_named(tmp_path, folders):
     a, b = folders
     for folder, seeds in ((a, (0, 1, 2)), (b, (0, 2))):
         for seed in seeds:
-            write_predictions(prediction_path(folder, seed, fold=1), {"p05": 3.0 + seed, "p06": 4.0})
+            write_run(folder, seed, {"p05": 3.0 + seed, "p06": 4.0}, {"fold": 1})
     row = compared(tmp_path, a, b).iloc[0]
     assert row["reason"] == "net of b: seed 1 has no error of fold 1, subject p05, as other seeds have"
     assert row[["difference_deg", "p", "error"]].isna().all()
@@ -414,6 +450,9 @@ def test_other_labels_are_one_line(tmp_path, folders, capsys):
         (lambda frame: pd.concat([frame, frame[:1]]), "is predicted twice"),
         (lambda frame: frame[:0], "holds no rows"),
         (lambda frame: frame.drop(columns="subject"), "no column subject"),
+        (lambda frame: frame.drop(columns="test"), "has no column test"),
+        (lambda frame: frame.assign(test=["lab"] * 5 + [" "] * 10), "line 7: test is empty"),
+        (lambda frame: frame.assign(test=["lab", "field", "lab"] * 5), "line 4: test is lab again"),
     ],
 )
 def test_bad_files_are_one_line(folders, capsys, change, message):
@@ -446,6 +485,10 @@ def test_the_same_bytes_are_told(tmp_path, folders, capsys):
     copy = shutil.copytree(a, tmp_path / "copy")
     assert set(compared(tmp_path, a, copy)["reason"]) == {SAME_BYTES}
     assert "All 2 predictions that were found in both are the same to the byte." in capsys.readouterr().out
+    for seed, errors in enumerate(errors_of(MATRIX - 5)):
+        write_run(copy, seed, errors, test="field")
+        write_run(copy, seed, errors, {"network": "small/kd"}, test="field")
+    assert set(compared(tmp_path, a, copy)["reason"]) == {SAME_BYTES}, "another test set in the file does not matter"
     shutil.copy(prediction_path(a, 0), prediction_path(b, 2))
     shutil.copy(prediction_path(b, 0), prediction_path(b, 1))
     row = compared(tmp_path, a, b).iloc[0]

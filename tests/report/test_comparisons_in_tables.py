@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from toy_config import toy_config
+from toy_predictions import put_test
 from toy_results import Run, row, write_profile
 
 from gazepipe.errors import UserError
 from gazepipe.evaluation import inference
 from gazepipe.evaluation.means import BOLD, SINGLE
+from gazepipe.evaluation.metrics import read_tests
 from gazepipe.evaluation.sentences import NOTHING_TESTED
 
 OFFSET_DEG = {"none": 9.0, "base": 5.0, "kd": 4.0, "kd_prune": 4.01}
@@ -27,12 +29,11 @@ def error_of(method: str, seed: int, subject: str) -> float:
     return OFFSET_DEG[method] + 0.3 * SUBJECTS.index(subject) + (0 if method == "none" else chance)
 
 
-def write_errors(path: Path, errors: dict[str, float]) -> None:
-    """Predictions whose every sample of a subject is off by so many degrees."""
+def write_errors(path: Path, errors: dict[str, float], test: str = "columbia-drawn") -> None:
+    """Predictions of a test set whose every sample of a subject is off by so many degrees."""
     rows = [(n, subject, 0.0, 0.1, np.radians(error), 0.1) for n, (subject, error) in enumerate(errors.items())]
     frame = pd.DataFrame(rows, columns=["sample", "subject", "pitch", "yaw", "pitch_pred", "yaw_pred"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(path, index=False)
+    put_test(path, test, frame)
 
 
 @pytest.fixture
@@ -209,8 +210,9 @@ def test_subjects_that_differ_between_methods(run_of):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("9,s1,0.1,nan,0.1,0.1", "line 8: yaw is 'nan'; every angle is a finite number"),
-        ("1,s1,0.1,0.1,0.1,0.1", "line 8: sample 1 is predicted twice; keep one row of each"),
+        ("columbia-drawn,9,s1,0.1,nan,0.1,0.1", "line 8: yaw is 'nan'; every angle is a finite number"),
+        (" ,9,s1,0.1,0.1,0.1,0.1", "line 8: test is empty; name the test set of every row"),
+        ("columbia-drawn,1,s1,0.1,0.1,0.1,0.1", "line 8: sample 1 is predicted twice; keep one row of each"),
     ],
 )
 def test_bad_rows_are_named(run_of, line, said):
@@ -237,6 +239,7 @@ def test_a_small_p_value_is_not_written_as_0(run_of):
 # ---- across data sets
 
 FOLDS = (0, 1)
+OTHER = "mpiifacegaze-drawn"
 
 
 def cross_error(method: str, fold: int, seed: int, subject: str) -> float:
@@ -261,9 +264,10 @@ def cross(tmp_path) -> Run:
             continue
         method, fold, seed = names.get("method", "none"), int(names["fold"]), int(names["seed"])
         if names["dataset"] == names["test"]:
-            write_errors(path, {f"{fold}{name}": error_of(method, seed, name) for name in SUBJECTS})
+            errors = {f"{fold}{name}": error_of(method, seed, name) for name in SUBJECTS}
         else:
-            write_errors(path, {name: cross_error(method, fold, seed, name) for name in SUBJECTS})
+            errors = {name: cross_error(method, fold, seed, name) for name in SUBJECTS}
+        write_errors(path, errors, names["test"])
     return run
 
 
@@ -280,8 +284,8 @@ def cross_prediction(run: Run, method: str, fold: int, seed: int) -> Path:
 
 def test_errors_across_data_sets_are_means_over_seeds_and_folds_first(cross):
     path = cross_prediction(cross, "kd", 1, 0)
-    often = pd.read_csv(path)
-    pd.concat([often, often.assign(sample=often["sample"] + 100)]).to_csv(path, index=False)
+    often = read_tests(path)[OTHER].drop(columns="test")
+    put_test(path, OTHER, pd.concat([often, often.assign(sample="1" + often["sample"])]))
     cross.write()
     errors = [
         [np.mean([cross_error("kd", fold, seed, name) for fold in FOLDS for seed in range(3)])] for name in SUBJECTS
@@ -311,7 +315,7 @@ def test_the_best_is_bold_in_each_column_by_itself(cross):
 
 def test_a_fold_that_lacks_a_subject_is_a_marked_cell(cross):
     path = cross_prediction(cross, "kd", 1, 2)
-    write_errors(path, {name: cross_error("kd", 1, 2, name) for name in SUBJECTS[1:]})
+    write_errors(path, {name: cross_error("kd", 1, 2, name) for name in SUBJECTS[1:]}, OTHER)
     cross.write()
     reason = "resnet18 + KD: seed 2 has no error of fold 1, subject s0, as other seeds have"
     cells = line_of(cross.page.read_text(), "## Cross-dataset", "resnet18 + KD")
@@ -327,7 +331,7 @@ def test_a_fold_that_lacks_a_subject_is_a_marked_cell(cross):
 def test_a_subject_that_met_fewer_folds_than_others_is_a_marked_cell(cross):
     for seed in range(3):
         errors = {name: cross_error("kd", 1, seed, name) for name in SUBJECTS[1:]}
-        write_errors(cross_prediction(cross, "kd", 1, seed), errors)
+        write_errors(cross_prediction(cross, "kd", 1, seed), errors, OTHER)
     cross.write()
     found = row(cross.table("cross_dataset"), train="columbia-drawn", method="kd")
     assert found.reason == "resnet18 + KD: subject s0 was tested in 1 folds, subject s1 in 2"

@@ -9,6 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from safetensors.numpy import save_file
 from toy_config import toy_config
+from toy_predictions import put_test
 from toy_results import LAYERS, Run, row, toy_filters, write_profile
 
 from gazepipe.dag.stage import Job, made
@@ -57,8 +58,7 @@ def write_predictions(run: Run, names: dict, path, subjects: int) -> None:
                 }
             )
         )  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.concat(rows).to_csv(path, index=False)
+    put_test(path, names["test"], pd.concat(rows))
 
 
 @pytest.fixture(scope="module")
@@ -287,10 +287,10 @@ def test_one_seed_or_one_subject_is_drawn_without_intervals(tmp_path, seeds, sub
 
 def test_a_run_that_lacks_a_subject_is_marked(tmp_path):
     run = make(tmp_path / "results")
-    names = {"dataset": OWN, "model": "resnet18", "method": "kd", "fold": 0, "seed": 1, "test": OWN}
+    names = {"dataset": OWN, "model": "resnet18", "method": "kd", "fold": 0, "seed": 1}
     path = run.file(made("predict", "predictions", **names))
     whole = pd.read_csv(path)
-    whole[whole.subject != "s0"].to_csv(path, index=False)
+    whole[(whole.subject != "s0") | (whole.test != OWN)].to_csv(path, index=False)
     results = results_of(run)
     frame = angles.comparisons(results)
     assert row(frame[frame.method == "kd"], train=OWN, test=OWN).reason != ""
@@ -323,7 +323,7 @@ def test_runs_that_wrote_nothing_down_about_their_rebirth(tmp_path):
 
 def test_predictions_that_do_not_name_their_samples(tmp_path):
     run = make(tmp_path / "results")
-    for _, _, path in run.inputs("predictions"):
+    for path in {path for _, _, path in run.inputs("predictions")}:
         pd.read_csv(path).drop(columns="sample").to_csv(path, index=False)
     assert texts(gaze.gaze(results_of(run), OWN)) == ["The predictions do not name their samples."]
 

@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from toy_config import toy_config
+from toy_predictions import put_test
 from toy_results import Run, row, write_profile
 
 from gazepipe.dag.stage import Job
 from gazepipe.evaluation.calibration import FITS, NONE, SAMPLES, calibrate
 from gazepipe.evaluation.inference import ONE_SEED, compare, holm, mean_interval
-from gazepipe.evaluation.metrics import read_predictions
+from gazepipe.evaluation.metrics import read_tests
 from gazepipe.evaluation.results import Results
 from gazepipe.report import calibration as personal
 from gazepipe.report import conditions
@@ -40,8 +41,7 @@ def write_predictions(path, wildcards, head=True, few=None):
         rows += [(str(100 * number + place), f"{test[0]}{number}", *values) for place, values in enumerate(angles)]
     names = ["sample", "subject", "pitch", "yaw", "pitch_pred", "yaw_pred", "head_pitch", "head_yaw"]
     frame = pd.DataFrame(rows, columns=names)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (frame if head else frame[names[:-2]]).to_csv(path, index=False, float_format="%.6f")
+    put_test(path, test, frame if head else frame[names[:-2]], float_format="%.6f")
 
 
 def make(folder, seeds=(0, 1), **options) -> Results:
@@ -62,13 +62,16 @@ def results(tmp_path_factory):
     return make(tmp_path_factory.mktemp("results"))
 
 
+def read(results: Results, test: str, **names) -> pd.DataFrame:
+    return read_tests(results.file("predict", "predictions", **names))[test].reset_index(drop=True)
+
+
 def own_errors(results: Results, method: str, dataset: str = COLUMBIA) -> pd.DataFrame:
     """Every subject's errors after calibration: both folds of one seed together."""
     parts = []
     for seed in (0, 1):
         names = {"dataset": dataset, "model": "resnet18", "method": method, "seed": seed, "test": dataset}
-        files = [results.file("predict", "predictions", fold=fold, **names) for fold in (0, 1)]
-        found = calibrate(pd.concat([read_predictions(path) for path in files]))
+        found = calibrate(pd.concat([read(results, fold=fold, **names) for fold in (0, 1)]))
         parts.append(found.assign(seed=seed, fold=[int(name[1:]) // 2 for name in found.subject]))
     return pd.concat(parts)
 
@@ -101,7 +104,7 @@ def test_across_data_sets_folds_are_averaged_within_a_subject(results, calibrate
     for fold in (0, 1):
         for seed in (0, 1):
             names = {"dataset": MPII, "model": "resnet18", "method": "base", "seed": seed, "test": COLUMBIA}
-            found = calibrate(read_predictions(results.file("predict", "predictions", fold=fold, **names)))
+            found = calibrate(read(results, fold=fold, **names))
             errors.append(found[(found.fit == "shrunk") & (found.k == 3)].error.mean())
     across = {"train": MPII, "test": COLUMBIA, "model": "resnet18", "method": "base", "fit": "shrunk"}
     assert row(calibrated[calibrated.k == 3], **across).error_deg == pytest.approx(np.mean(errors))
@@ -194,14 +197,14 @@ def test_a_bin_is_the_mean_over_subjects_and_its_interval(results):
     for fold in (0, 1):
         for seed in (0, 1):
             names = {"dataset": COLUMBIA, "model": "resnet18", "method": "kd", "seed": seed, "test": COLUMBIA}
-            read = read_predictions(results.file("predict", "predictions", fold=fold, **names))
+            given = read(results, fold=fold, **names)
             error = next(
                 rows.error
                 for found, rows in results.frames
                 if found == {"train": COLUMBIA, "fold": fold, **{k: v for k, v in names.items() if k != "dataset"}}
             )
-            inside = np.degrees(read.yaw).between(10, 20)
-            means = error[inside].groupby(read.subject[inside]).mean()
+            inside = np.degrees(given.yaw).between(10, 20)
+            means = error[inside].groupby(given.subject[inside]).mean()
             rows += [(fold, seed, subject, value) for subject, value in means.items()]
     expected = mean_interval(pd.DataFrame(rows, columns=["fold", "seed", "subject", "error"]))
     where = {"train": COLUMBIA, "test": COLUMBIA, "model": "resnet18", "method": "kd", "by": "yaw"}
@@ -228,7 +231,8 @@ def test_a_bin_of_one_subject_is_marked(tmp_path):
     results = make(tmp_path, seeds=(0,), few=None)
     for found, _ in results.frames:
         if found["train"] == found["test"] == COLUMBIA and found["fold"] == 0:
-            path = results._prediction(found)
+            stage = "predict_control" if found["method"] == "none" else "predict"
+            path = results.file(stage, "predictions", dataset=COLUMBIA, **found)
             frame = pd.read_csv(path)
             frame.loc[0, "yaw"] = np.radians(-44)
             frame.to_csv(path, index=False)

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from toy_config import toy_config
+from toy_predictions import put_test
 from toy_results import Run, row, write_near_eye, write_profile
 
 from gazepipe.common.files import write_json
@@ -74,8 +75,7 @@ def write_predictions(path, wildcards, offsets):
         error = np.radians(base + fold + number + seed + (0 if own else 4))
         rows += [(subject, p, 0.0, p + error, 0.0) for p in (-0.1, 0.0, 0.1)]
     frame = pd.DataFrame(rows, columns=["subject", "pitch", "yaw", "pitch_pred", "yaw_pred"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(path, index=False)
+    put_test(path, test, frame)
 
 
 def test_numbers_against_a_closed_form(written):
@@ -206,9 +206,10 @@ def test_same_inputs_same_bytes(written):
 
 def test_a_damaged_prediction_is_named(results):
     path = next(path for file, _, path in results.inputs("predictions") if file.job.stage == "predict")
+    test = path.read_text().splitlines()[-1].partition(",")[0]
     with open(path, "a") as file:
-        file.write("s,0.1,nan,0.1,0.1\n")
-    with pytest.raises(UserError, match=str(path)):
+        file.write(f"{test},s,0.1,nan,0.1,0.1\n")
+    with pytest.raises(UserError, match=rf"{path}: line \d+: yaw is 'nan'"):
         results.write()
     assert not results.page.exists()
     assert not (results.folder / "tables").exists()

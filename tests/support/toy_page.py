@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from toy_config import toy_config
+from toy_predictions import put_test
 from toy_results import Run, write_profile
 
 from gazepipe.common.files import write_json, write_text
@@ -68,7 +69,7 @@ def _predictions(path: Path, names: dict[str, str]) -> None:
         offset = np.radians(OFFSET_DEG[names.get("method", names["model"])])
         rows = [(f"p{n:02}", 0.0, 0.0, offset + 0.01 * rng.normal(), 0.0) for n in range(4) for _ in range(3)]
         columns = ["subject", "pitch", "yaw", "pitch_pred", "yaw_pred"]
-    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+    put_test(path, names["test"], pd.DataFrame(rows, columns=columns))
 
 
 def _profile(path: Path, names: dict[str, str]) -> None:

@@ -26,11 +26,28 @@ def write_predictions(path: Path, errors: Mapping[str, float], **options: float)
     return path
 
 
-def prediction_path(
-    folder: Path, seed: int, fold: int = 0, train: str = "lab", network: str = "net/base", test: str = "lab"
-) -> Path:
+def put_test(path: Path, test: str, frame: pd.DataFrame, **options: object) -> Path:
+    """Put the rows of a test set into a file of predictions, in place of those that it has, else behind the others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = {test: frame.assign(test=test)[["test", *frame.columns]]}
+    if path.exists():
+        there = pd.read_csv(path, dtype=str, keep_default_na=False)
+        parts = dict(iter(there.groupby("test", sort=False))) | parts
+    pd.concat(parts.values()).to_csv(path, index=False, **options)
+    return path
+
+
+def prediction_path(folder: Path, seed: int, fold: int = 0, train: str = "lab", network: str = "net/base") -> Path:
     """Where a results folder has the predictions of a run."""
-    return folder / "predictions" / train / network / f"fold{fold}" / f"seed{seed}" / f"{test}.csv"
+    return folder / "predictions" / train / network / f"fold{fold}" / f"seed{seed}.csv"
+
+
+def write_run(
+    folder: Path, seed: int, errors: Mapping[str, float], place: Mapping[str, object] = {}, test: str = "lab", **options
+) -> Path:
+    """Put the predictions of a run for a test set into a results folder; `place` as of `prediction_path`."""
+    path = prediction_path(folder, seed, **place)
+    return put_test(path, test, frame_of(errors, **options), float_format="%.9f")
 
 
 def errors_of(matrix: np.ndarray) -> list[dict[str, float]]:
@@ -41,5 +58,5 @@ def errors_of(matrix: np.ndarray) -> list[dict[str, float]]:
 def write_results(folder: Path, matrix: np.ndarray, network: str = "net/base", **options: float) -> Path:
     """A results folder with one network's errors [seeds, subjects] on its own set."""
     for seed, errors in enumerate(errors_of(matrix)):
-        write_predictions(prediction_path(folder, seed, network=network), errors, **options)
+        write_run(folder, seed, errors, {"network": network}, **options)
     return folder

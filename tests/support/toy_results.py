@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
+from toy_predictions import put_test
 
 from gazepipe.common.files import write_json
 from gazepipe.config import load as config
+from gazepipe.config import select
 from gazepipe.dag.plan import Plan
 from gazepipe.dag.stage import File, Job
 from gazepipe.datasets.store import write_store
@@ -34,9 +36,19 @@ class Run:
         return self.folder / Path(self.plan.path(file)).relative_to(self.plan.root)
 
     def inputs(self, *names: str) -> list[tuple[File, dict, Path]]:
-        """The files that the tables are made from, each with its wildcards and its place."""
+        """The files that the tables are made from, each with its wildcards and its place; predictions once for each
+        test set in them, named by `test`.
+        """
         read = self.plan.inputs(Job.of("tables"))
-        return [(file, dict(file.job.wildcards), self.file(file)) for name in names for file in read[name]]
+        found = [(name, file, dict(file.job.wildcards)) for name in names for file in read[name]]
+        return [
+            (file, wildcards | test, self.file(file))
+            for name, file, wildcards in found
+            for test in (self._tests(wildcards["dataset"]) if name == "predictions" else [{}])
+        ]
+
+    def _tests(self, dataset: str) -> list[dict[str, str]]:
+        return [{"test": test} for test in select.selected_with(self.plan.config, dataset)]
 
     def fill(self) -> None:
         """Write what only figures are made from, where a test has not."""
@@ -84,13 +96,12 @@ EXPLAINED = {
 }
 
 
-def write_points(path: Path, errors: dict[str, list[float]]) -> None:
+def write_points(path: Path, test: str, errors: dict[str, list[float]]) -> None:
     """Predictions of gaze points that are off to the right by so many pixels, a number for each image of a subject."""
     rows = [(subject, 600.0 + i, 400.0, off) for subject, offs in errors.items() for i, off in enumerate(offs)]
     frame = pd.DataFrame(rows, columns=["subject", "x", "y", "off"])
     frame = frame.assign(x_pred=frame.x + frame.off, y_pred=frame.y).drop(columns="off")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(path, index=False)
+    put_test(path, test, frame)
 
 
 def write_near_eye(run: Run, errors: Callable[[str, int], dict[str, list[float]]]) -> None:
@@ -101,7 +112,7 @@ def write_near_eye(run: Run, errors: Callable[[str, int], dict[str, list[float]]
         if file.job.stage == "profile":
             write_json(path, {"sizes": {"run": size}, "threads": 2, "machine": {"cpu": "a cpu"}})
         else:
-            write_points(path, errors(names.get("method", "none"), int(names["seed"])))
+            write_points(path, names["test"], errors(names.get("method", "none"), int(names["seed"])))
     for _, _, path in run.inputs("weights"):
         path.parent.mkdir(parents=True)
         path.write_bytes(b"x" * 2048)

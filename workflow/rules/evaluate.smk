@@ -1,5 +1,5 @@
 rule predict:
-    """Predict a data set with a run: its own test fold, or the whole of another set."""
+    """Predict every data set of its task with a run: of its own the test fold, of another one all subjects."""
     input:
         unpack(inputs("predict")),
     output:
