@@ -192,8 +192,9 @@ def _check_selection(config: Config) -> None:
 def _check_unlabelled(config: Config) -> None:
     """What a selected network, or one that it goes back to, sees without labels is tested by none, and looks alike."""
     for model, method in select.with_ancestors(config):
+        key = f"methods.{method}.unlabelled"
+        _check_unlabelled_of_each(config, model, method, key)
         for name in _seen_without_labels(config, model, method):
-            key = f"methods.{method}.unlabelled"
             if name in config.benchmark.datasets:
                 raise UserError(
                     f"configuration: {key}: networks are tested on {name}, whose images this method would have seen; "
@@ -210,10 +211,21 @@ def _check_unlabelled(config: Config) -> None:
 
 
 def _seen_without_labels(config: Config, model: str, method: str) -> list[str]:
-    task = select.task_of(config.models[model])
-    trained_on = [name for name in config.benchmark.datasets if config.datasets[name].task == task]
-    seen = [name for dataset in trained_on for name in config.methods[method].unlabelled_for(dataset)]
+    seen = [name for dataset in _trained_on(config, model) for name in config.methods[method].unlabelled_for(dataset)]
     return list(dict.fromkeys(seen))
+
+
+def _check_unlabelled_of_each(config: Config, model: str, method: str, key: str) -> None:
+    for dataset in _trained_on(config, model):
+        if config.methods[method].pseudo_labels and not config.methods[method].unlabelled_for(dataset):
+            raise UserError(
+                f"configuration: {key}: names nothing for {dataset}, which this method is trained on; name data sets"
+            )
+
+
+def _trained_on(config: Config, model: str) -> list[str]:
+    task = select.task_of(config.models[model])
+    return [name for name in config.benchmark.datasets if config.datasets[name].task == task]
 
 
 def _check_patch(config: Config, name: str, dataset: Dataset) -> None:

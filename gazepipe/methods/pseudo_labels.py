@@ -32,22 +32,24 @@ from gazepipe.training.samples import (
     samples_of,
     to_unit,
 )
-from gazepipe.training.settings import Augmentation
+from gazepipe.training.settings import Augmentation, Training
 
 
 class LearnsPseudoLabels(Kind):
     """The kind `pseudo_labels`: each batch gets `share` images more for each of its own, with the teacher's labels.
 
     The labels are made before the first step, in fp32, from images that are not augmented. All else is that of the
-    objective before: labelled by whom, an image counts the same.
+    objective before: labelled by whom, an image counts the same. There are fewer epochs, so that no more images are
+    seen than without.
     """
 
     settings: PseudoLabels
 
+    def schedule(self, training: Training, cycles: int) -> tuple[Training, int]:
+        return training.model_copy(update={"epochs": self.settings.epochs_of(training.epochs)}), cycles
+
     def objective(self, base: Objective, network: Network) -> Objective:
         context, (_, spec) = self.context, network
-        if not context.unlabelled:
-            return base
         teacher = load_teacher(context.files["teacher"], spec, context.samples)
         teacher = teacher.to(context.device, memory_format=torch.channels_last).eval()
         seen = context.augmentation if self.settings.average else Augmentation(flip=0, pairs=0, shift=0)

@@ -83,7 +83,8 @@ class KD(KindSettings):
 
 
 class PseudoLabels(KindSettings):
-    """The `teacher` labels the images of the method's `unlabelled` data sets, and the network learns them, too."""
+    """The `teacher` labels the images of the method's `unlabelled` data sets, and the network learns them, too. They
+    take the place of labelled ones: as many images are seen as in `training.epochs` epochs of labelled ones alone."""
 
     code = "gazepipe.methods.pseudo_labels:LearnsPseudoLabels"
     needs = "teacher"
@@ -94,6 +95,9 @@ class PseudoLabels(KindSettings):
     """true: a label is the mean of the teacher's outputs over the image, the image moved by `augmentation.shift` in the
     four directions and, where `augmentation.flip` is not 0, the mirror images of these. false: its output for the
     image."""
+
+    def epochs_of(self, epochs: int) -> int:
+        return max(1, round(epochs / (1 + self.share)))
 
 
 class Rebirth(KindSettings):

@@ -117,7 +117,7 @@ def test_networks_and_all_that_they_go_back_to(raw):
 def test_each_data_set_has_its_own(raw):
     raw["datasets"]["other"] = {**raw["datasets"]["crowd"], "source": {"drawn": {"seed": 13}}}
     raw["benchmark"]["datasets"] = ["columbia-drawn", "mpiifacegaze-drawn"]
-    raw["methods"]["more"]["unlabelled"] = {"columbia-drawn": ["crowd", "other"], "mpiifacegaze-drawn": []}
+    raw["methods"]["more"]["unlabelled"] = {"columbia-drawn": ["crowd", "other"], "mpiifacegaze-drawn": ["other"]}
     plan = Plan(config.load(raw))
 
     def seen(dataset: str) -> list[str]:
@@ -126,9 +126,8 @@ def test_each_data_set_has_its_own(raw):
         return [dict(file.job.wildcards)["dataset"] for file in files]
 
     assert seen("columbia-drawn") == ["crowd", "other"]
-    assert seen("mpiifacegaze-drawn") == []
-    more = plan.config.methods["more"]
-    assert (more.images("columbia-drawn"), more.images("mpiifacegaze-drawn")) == (2, 1)
+    assert seen("mpiifacegaze-drawn") == ["other"]
+    assert plan.config.methods["more"].images("columbia-drawn") == 2
 
 
 @pytest.mark.parametrize(
@@ -137,6 +136,10 @@ def test_each_data_set_has_its_own(raw):
         ({"columbia": ["crowd"]}, "methods.more.unlabelled: 'columbia' does not exist"),
         ({"columbia-drawn": ["crowds"]}, "methods.more.unlabelled.columbia-drawn: 'crowds' does not exist"),
         ({"columbia-drawn": ["crowd", "crowd"]}, "methods.more.unlabelled.columbia-drawn: 'crowd' is listed twice"),
+        (
+            {"mpiifacegaze-drawn": ["crowd"]},
+            "methods.more.unlabelled: names nothing for columbia-drawn, which",
+        ),
         ({"columbia-drawn": ["columbia-drawn"]}, "methods.more.unlabelled: networks are tested on columbia-drawn"),
     ],
 )

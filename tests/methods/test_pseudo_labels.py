@@ -133,5 +133,11 @@ def test_the_objective_before_sees_both_kinds_of_image(tmp_path, noise, share):
     everything = torch.cat([images, seen.expand(count, -1, -1, -1)])
     expected = plain(student, everything, torch.cat([target, teacher(seen).expand(count, 2)]))
     torch.testing.assert_close(objective(student, images, target), expected)
-    alone = LearnsPseudoLabels(PseudoLabels(), replace(context, unlabelled=()), torch.Generator())
-    assert alone.objective(plain, (student, SPEC)) is plain
+
+
+@pytest.mark.parametrize(("share", "epochs", "expected"), [(1.0, 60, 30), (0.5, 60, 40), (3.0, 120, 30), (2.0, 1, 1)])
+def test_no_more_images_are_seen_than_without(share, epochs, expected):
+    chosen = PseudoLabels(share=share)
+    schedule = LearnsPseudoLabels(chosen, None, torch.Generator()).schedule(Training(epochs=epochs), 1)
+    assert schedule == (Training(epochs=expected), 1)
+    assert chosen.epochs_of(epochs) == expected
