@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PRIOR = 0.05
 """Weight of a present rate, where a measurement has 1."""
+LEAST = 0.25
+"""No rate falls below this share of the present one: what jobs so far were too small to show is not nothing."""
 HUBER = 0.2
 ROUNDS = 10
 
@@ -69,14 +71,14 @@ def solved(rows: list[tuple[dict, float]], prior: dict) -> dict:
             # Without a rate of before an amount is left out.
             if name in place:
                 amounts[row, place[name]] = amount / value
-    # In units of the present rates: numbers of one size, and a prior of 1 for each.
+    # In units of the present rates, above the least that is allowed: numbers of one size, and a prior for each.
     amounts *= before
     pull = PRIOR * np.eye(len(names))
     weights = np.ones(len(rows))
     for _ in range(ROUNDS):
         left = np.vstack([amounts * weights[:, None], pull])
-        right = np.concatenate([weights, PRIOR * np.ones(len(names))])
-        found, _ = nnls(left, right)
+        right = np.concatenate([weights, pull.diagonal()])
+        found = nnls(left, right - LEAST * left.sum(axis=1))[0] + LEAST
         errors = np.abs(amounts @ found - 1)
         weights = np.sqrt(np.minimum(1, HUBER / np.maximum(errors, 1e-9)))
     return {name: float(f"{rate:.3g}") for name, rate in zip(names, found * before, strict=True)}
