@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 RATES = Path(__file__).with_name("rates.json")
 MACHINE = ("gigamacs", "gigamaps", "augmented", "augmented_megapixels")
 """Amounts whose rate in seconds is the machine's."""
-ON_GPU = {"gigamacs": 50.0, "gigamaps": 50.0}
-"""How much faster a GPU is than one core: a guess, until jobs on it have been measured."""
+GPU_SPEED = 50.0
+"""How many cores a GPU is worth at the amounts of MACHINE: a guess, until jobs on it have been measured."""
+ON_GPU = ("batch",)
+"""What is in the memory of the GPU where there is one."""
 LEAST = (0.1, 10.0)
 """No job is predicted to take fewer seconds, or fewer MB."""
 FARTHEST = 10.0
@@ -90,11 +92,11 @@ class Costs:
     def _predicted(self, job: Job) -> tuple[float, float]:
         """Seconds and MB by the rates alone."""
         amounts, table = work(self.plan, job), self.rates
-        gpu = ON_GPU if self.plan.config.device == "cuda" else {}
-        rates = {**table["seconds"].get(job.stage, {}), **table["machine"]}
-        seconds = sum(rates.get(name, 0.0) / gpu.get(name, 1.0) * value for name, value in amounts.seconds.items())
-        held = table["memory"].get(job.stage, {})
-        memory = sum(held.get(name, 0.0) * value for name, value in amounts.memory.items())
+        gpu = self.plan.config.device == "cuda" and STAGES[job.stage].gpus(self.plan.settings(job)) > 0
+        machine = {name: rate / (GPU_SPEED if gpu else 1) for name, rate in table["machine"].items()}
+        seconds = _total(amounts.seconds, {**table["seconds"].get(job.stage, {}), **machine})
+        held = {name: rate for name, rate in table["memory"].get(job.stage, {}).items() if not (gpu and name in ON_GPU)}
+        memory = _total(amounts.memory, held)
         return max(seconds, LEAST[0]), max(memory, LEAST[1])
 
     def _of(self, job: Job) -> Cost:
@@ -106,6 +108,10 @@ class Costs:
             time, space = self._scale[job.stage]
             return Cost(seconds * time, memory * space, "stage")
         return Cost(seconds * self._machine, memory, "rates")
+
+
+def _total(amounts: Amounts, rates: Amounts) -> float:
+    return sum(rates.get(name, 0.0) * amount for name, amount in amounts.items())
 
 
 def scale(ratios: Iterable[float]) -> float:

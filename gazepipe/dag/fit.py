@@ -43,7 +43,9 @@ def fitted(samples: Iterable[Sample], present: Rates) -> Rates:
     ]
     seconds = solved(rows, prior)
     held = {(stage, name): rate for stage, rates in present["memory"].items() for name, rate in rates.items()}
-    rows = [({(stage, name): n for name, n in amounts.memory.items()}, took.memory_mb) for stage, amounts, took in known]
+    rows = [
+        ({(stage, name): n for name, n in amounts.memory.items()}, took.memory_mb) for stage, amounts, took in known
+    ]
     memory = solved(rows, held)
     machine = {name: rate for (stage, name), rate in seconds.items() if stage == "machine"}
     return {"machine": machine, "seconds": _by_stage(seconds), "memory": _by_stage(memory)}

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from statistics import median
 
@@ -23,6 +24,12 @@ from gazepipe.errors import UserError
 from gazepipe.provenance import records
 
 COLUMNS = ("stage", "job", "runs", "cores", "processor_seconds", "memory_mb", "source", "chain_seconds")
+SPARE_TIME, SPARE_MEMORY = 3.0, 2.0
+"""What rules ask for, in units of what is predicted."""
+SHORTEST = 10
+"""Minutes that rules ask for at least: a node may be slow to start."""
+EVERY_CORE_FIRST = 10**6
+"""Above every chain: eleven days."""
 GOOD = 2.0
 """A prediction is good within this factor."""
 
@@ -64,6 +71,33 @@ class Planned:
             for job in jobs
         }
 
+    # ---- what the rules ask for
+
+    def memory_mb(self, job: Job) -> int:
+        """Twice the predicted memory of all processes of a job."""
+        processes = STAGES[job.stage].processes(self.plan.settings(job))
+        return ceil(SPARE_MEMORY * self.costs.of(job).memory_mb * processes)
+
+    def minutes(self, job: Job, least: int) -> int:
+        """Three times the predicted minutes of a job, SHORTEST at least. `least` at least where nothing like it was
+        measured: on a GPU, and of data from elsewhere."""
+        predicted = max(SHORTEST, ceil(SPARE_TIME * self.seconds(job) / 60))
+        return predicted if self._known(job) else max(least, predicted)
+
+    def _known(self, job: Job) -> bool:
+        if self.costs.of(job).source != "rates":
+            return True
+        if job.stage in ("fetch", "prepare_part", "prepare", "sheet"):
+            return self.plan.config.datasets[dict(job.wildcards)["dataset"]].source.drawn is not None
+        return self.plan.config.device != "cuda" or not STAGES[job.stage].gpus(self.plan.settings(job))
+
+    def priority(self, job: Job) -> int:
+        """Seconds from the start of a job to the end of all that waits for it; more where a job takes all cores: one
+        that waits for them while others run would leave cores idle."""
+        if self.cores(job) == ALL_CORES:
+            return EVERY_CORE_FIRST
+        return round(self.chains.get(job, 0.0))
+
     @cached_property
     def to_run(self) -> list[Job]:
         """The jobs that have no results of the present key, and those that these need."""
@@ -77,10 +111,9 @@ class Planned:
 
     def _there(self, job: Job) -> bool:
         outputs = self.plan.outputs(job).values()
-        return (
-            all(os.path.exists(path) for path in outputs)
-            and records.recorded(self.plan, job).get("key") == self.plan.key(job)
-        )
+        return all(os.path.exists(path) for path in outputs) and records.recorded(self.plan, job).get(
+            "key"
+        ) == self.plan.key(job)
 
 
 def needed(plan: Plan) -> list[Job]:
@@ -136,11 +169,13 @@ def _source(planned: Planned, run: list[Job]) -> str:
     sources = [planned.costs.of(job).source for job in run]
     same, stage = sources.count("job"), sources.count("stage")
     if not same and not stage:
-        text = "Estimated from the rates of another machine: no job of this project has been measured with these settings."
+        text = (
+            "Estimated from the rates of another machine: no job has run here yet with these settings."
+        )
     else:
         text = (
-            f"Estimated from records of {same} of the {len(run)} jobs, for {stage} others from those of their stage, and"
-            " for the rest from rates scaled to this machine."
+            f"Estimated from records of {same} of the {len(run)} jobs, for {stage} others from those of their stage,"
+            " and for the rest from rates scaled to this machine."
         )
     if planned.plan.config.device == "cuda":
         text += " What a GPU takes is a guess until jobs on it are measured."
@@ -256,5 +291,3 @@ def _worst(each: Compared) -> str:
 def plan_of(files: Iterable[str | Path]) -> Plan:
     """The plan of config.yaml with these files on top."""
     return Plan(load_files(files))
-
-

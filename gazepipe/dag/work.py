@@ -233,7 +233,9 @@ def _prepare_part(plan: Plan, dataset: str, part: str) -> Both:
     pictures = count * _views(entry)
     found = {"faces": count} if entry.layout in FOUND else {}
     seconds = {"pictures": pictures, "megapixels": pictures * size, **found}
-    return seconds, {"megapixels": size, "store": count * megapixels(plan, dataset)}
+    # What finds faces is loaded once.
+    memory = {"megapixels": size, "store": count * megapixels(plan, dataset), "finder": float(bool(found))}
+    return seconds, memory
 
 
 def _prepare(plan: Plan, dataset: str) -> Both:
