@@ -28,8 +28,8 @@ SPARE_TIME, SPARE_MEMORY = 3.0, 2.0
 """What rules ask for, in units of what is predicted."""
 SHORTEST = 10
 """Minutes that rules ask for at least: a node may be slow to start."""
-EVERY_CORE_FIRST = 10**6
-"""Above every chain: eleven days."""
+EVERY_CORE_FIRST = 101
+"""Above every chain."""
 GOOD = 2.0
 """A prediction is good within this factor."""
 
@@ -50,6 +50,10 @@ class Planned:
     def chains(self) -> dict[Job, float]:
         """Seconds from the start of each job to the end of all that waits for it."""
         return chains(self.tasks(self.jobs))
+
+    @cached_property
+    def _longest(self) -> float:
+        return max(self.chains.values())
 
     def cores(self, job: Job) -> int:
         """Cores that a job computes on; ALL_CORES for all of them."""
@@ -92,11 +96,12 @@ class Planned:
         return self.plan.config.device != "cuda" or not STAGES[job.stage].gpus(self.plan.settings(job))
 
     def priority(self, job: Job) -> int:
-        """Seconds from the start of a job to the end of all that waits for it; more where a job takes all cores: one
-        that waits for them while others run would leave cores idle."""
+        """The time from the start of a job to the end of all that waits for it, in hundredths of the longest such time.
+        A job that takes all cores comes before: one that waits for them while others run leaves cores idle."""
         if self.cores(job) == ALL_CORES:
             return EVERY_CORE_FIRST
-        return round(self.chains.get(job, 0.0))
+        # Small numbers: Snakemake's solver multiplies them with cores and gigabytes.
+        return round(100 * self.chains.get(job, 0.0) / self._longest)
 
     @cached_property
     def to_run(self) -> list[Job]:
@@ -169,9 +174,7 @@ def _source(planned: Planned, run: list[Job]) -> str:
     sources = [planned.costs.of(job).source for job in run]
     same, stage = sources.count("job"), sources.count("stage")
     if not same and not stage:
-        text = (
-            "Estimated from the rates of another machine: no job has run here yet with these settings."
-        )
+        text = "Estimated from the rates of another machine: no job has run here yet with these settings."
     else:
         text = (
             f"Estimated from records of {same} of the {len(run)} jobs, for {stage} others from those of their stage,"

@@ -250,9 +250,10 @@ def _sheet(plan: Plan, dataset: str) -> Both:
 
 def _train(plan: Plan, dataset: str, model: str, method: str, fold: str, seed: str) -> Both:
     config, node = plan.config, plan.config.methods[method]
-    training = select.training_of(config, dataset, model, method)
+    job = Job.of("train", dataset=dataset, model=model, method=method, fold=fold, seed=seed)
+    training = plan.settings(job).training
     own, roles = _network(plan, dataset, model, method), images_by_role(plan, dataset, int(fold))
-    epochs, size = runs.epochs(config, dataset, model, method), megapixels(plan, dataset)
+    epochs, size = node.epochs_of(training.epochs), megapixels(plan, dataset)
     seen = roles["train"] * epochs * node.images(dataset)
     looked = [_times(own, roles["validation"] * epochs)]
     extra = 0.0
