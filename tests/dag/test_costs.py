@@ -37,6 +37,7 @@ def with_changes(raw_default: dict, changes: dict) -> Plan:
 
 
 def test_every_job_of_every_shipped_configuration_has_a_cost(raw_default):
+    rates = shipped()
     for path in [None, *sorted((ROOT / "config").glob("*.yaml"))]:
         plan = with_changes(raw_default, config.read(path) if path else {})
         costs = Costs(plan, {})
@@ -48,9 +49,9 @@ def test_every_job_of_every_shipped_configuration_has_a_cost(raw_default):
             amounts = work(plan, job)
             assert all(math.isfinite(value) and value >= 0 for value in amounts.seconds.values())
             # Each amount has a rate.
-            known = {**shipped()["seconds"][job.stage], **shipped()["machine"]}
+            known = {**rates["seconds"][job.stage], **rates["machine"]}
             assert amounts.seconds.keys() <= known.keys()
-            assert amounts.memory.keys() <= shipped()["memory"][job.stage].keys()
+            assert amounts.memory.keys() <= rates["memory"][job.stage].keys()
 
 
 def test_amounts_of_a_training(default, raw_default):
@@ -99,15 +100,14 @@ def test_renderers_draw_as_many_as_is_said(layout):
 
 
 @pytest.mark.parametrize("arch", sorted(NETWORKS))
-@pytest.mark.parametrize("width", [0.25, 1.0])
+@pytest.mark.parametrize("width", [0.25, 0.6])
 def test_multiply_adds_are_those_that_are_counted(arch, width):
     from gazepipe.models.registry import build
     from gazepipe.profiling.cost import count
 
-    for size in ((36, 112), (112, 112)) if arch != "itracker4" else ((192, 240), (288, 360)):
-        spec = {"arch": arch, "width": width, "input": [4 if arch == "itracker4" else 1, *size]}
-        counted = count(build(spec), tuple(spec["input"]))["macs"] / 1e9
-        assert billions(spec)["gigamacs"] == pytest.approx(counted, rel=0.35)
+    spec = {"arch": arch, "width": width, "input": [4, 192, 240] if arch == "itracker4" else [1, 36, 112]}
+    counted = count(build(spec), tuple(spec["input"]))["macs"] / 1e9
+    assert billions(spec)["gigamacs"] == pytest.approx(counted, rel=0.35)
 
 
 def test_ones_own_network_counts_as_resnet18():

@@ -1,5 +1,7 @@
 """When jobs run on so many cores."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,4 +68,4 @@ def test_a_schedule_is_no_shorter_than_its_bounds_and_within_grahams(tasks, core
 def test_a_chain_ends_with_its_last_task(tasks):
     chain = longest_chain(tasks)
     assert sum(tasks[job].seconds for job in chain) == pytest.approx(max(chains(tasks).values()))
-    assert all(before in tasks[after].after for before, after in zip(chain, chain[1:], strict=False))
+    assert all(before in tasks[after].after for before, after in pairwise(chain))
