@@ -6,16 +6,16 @@ amounts into seconds and megabytes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gazepipe.config import select
 from gazepipe.dag import runs
-from gazepipe.dag.stage import Job
-from gazepipe.datasets.columbia import COLUMBIA_FOLDS
+from gazepipe.dag.stage import Job, made
 from gazepipe.models.settings import Spec
 
 if TYPE_CHECKING:
@@ -140,23 +140,13 @@ def images(plan: Plan, dataset: str) -> int:
     many as are drawn or published."""
     entry = plan.config.datasets[dataset]
     if entry.source.drawn is None:
-        stored = _stored(plan.path(_store(dataset)))
-        if stored:
-            return stored
-        return entry.subjects * PUBLISHED[entry.layout]
+        stored = _stored(plan.path(made("prepare", "store", dataset=dataset)))
+        return stored or entry.subjects * PUBLISHED[entry.layout]
     return entry.subjects * (entry.source.drawn.images or DRAWN.get(entry.layout, PUBLISHED[entry.layout]))
-
-
-def _store(dataset: str) -> Any:
-    from gazepipe.dag.stage import made
-
-    return made("prepare", "store", dataset=dataset)
 
 
 def _stored(path: str) -> int:
     """Images of a store; 0 where there is none that can be read."""
-    import os
-
     if not os.path.exists(path):
         return 0
     import h5py
@@ -198,19 +188,10 @@ def images_by_role(plan: Plan, dataset: str, fold: int) -> dict[str, float]:
     if entry.split.protocol == "given":
         held = {role: max(1, round(share * subjects)) for role, share in HELD_OUT.items()}
     else:
-        test = _tested(entry, fold)
+        test = select.tested_subjects(entry, fold)
         held = {"test": test, "validation": max(1, round(entry.split.validation * (subjects - test)))}
     each = images(plan, dataset) / subjects
     return {"train": max(1.0, each * (subjects - sum(held.values()))), **{name: n * each for name, n in held.items()}}
-
-
-def _tested(entry: Dataset, fold: int) -> float:
-    """Subjects that a fold tests."""
-    if entry.split.protocol == "leave-one-out":
-        return 1
-    if entry.split.protocol == "columbia":
-        return sum(number < entry.subjects for number in COLUMBIA_FOLDS[fold])
-    return entry.subjects / (entry.split.folds or 1)
 
 
 # ---- stages: what time grows with, what memory grows with
