@@ -120,7 +120,7 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
         takes.call(settings, **given)
         return
     with orphans.at_work(Path(job["root"])) if job else nullcontext(), _held(stage, settings, args):
-        began = time.monotonic()
+        began, continues = time.monotonic(), os.path.exists(job.get("state", ""))
         if processes > 1:
             from gazepipe.training.launch import launch
 
@@ -132,7 +132,9 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
         from gazepipe.provenance.fingerprint import digest
         from gazepipe.provenance.records import finish
 
-        note(job["root"], job["name"], digest(settings.deciding()), began)
+        # A job that was killed and goes on takes less than the whole.
+        if not continues:
+            note(job["root"], job["name"], digest(settings.deciding()), began)
         finish(job["root"], job["name"], job["key"])
 
 
