@@ -25,6 +25,9 @@ MOST_MISSED = 0.6
 """Processor time that may have passed after the last look, as a share of what was seen; files that may miss more are
 not used."""
 
+WAITING_MB = 40.0
+"""A process below it has imported nothing yet: it was seen only while it waited for a core slot."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -100,7 +103,7 @@ def benchmark(path: str | Path) -> Measured | None:
         raise UserError(f"{path}: {texts} are no times and sizes; {mend}")
     last = last_look(wall)
     missed = wall - last
-    if seen == 0 or missed > MOST_MISSED * seen:
+    if seen == 0 or missed > MOST_MISSED * seen or memory < WAITING_MB:
         return None
     return Measured(seen + missed * min(1.0, seen / last), memory * 2**20 / 1e6)
 

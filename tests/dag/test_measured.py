@@ -58,9 +58,10 @@ def test_what_passed_after_the_last_look_is_added(tmp_path):
     assert took == Measured(pytest.approx(48 + 5 * 48 / 75), pytest.approx(1048.576))
 
 
-@pytest.mark.parametrize(("wall", "seen"), [(44, 9), (0.3, 0), (112.5, 0.3), (4, "NA")])
+@pytest.mark.parametrize(("wall", "seen"), [(44, 9), (0.3, 0), (112.5, 0.3), (4, "NA"), (15.1, 0.2)])
 def test_a_file_that_may_have_missed_much_is_not_used(tmp_path, wall, seen):
-    assert benchmark(written(tmp_path / "a.tsv", wall, "NA" if seen == "NA" else 300, seen)) is None
+    memory = {"NA": "NA", 0.2: 36}.get(seen, 300)  # 36 MB: it waited until the last look
+    assert benchmark(written(tmp_path / "a.tsv", wall, memory, seen)) is None
 
 
 @pytest.mark.parametrize(
