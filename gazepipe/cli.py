@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -108,7 +109,7 @@ def _add_stage(commands: Any, name: str, stage: Stage, asked: str) -> None:
 
 
 def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
-    """Hold the stage's GPUs and core slots, call its function, and write the record of the job."""
+    """Hold the stage's GPUs and core slots, call its function, and write the record of the job and what it took."""
     takes, job = signature(stage.run), args.job
     settings = _typed(takes, args.settings)
     names = takes.parameters.keys() - {"settings"}
@@ -119,6 +120,7 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
         takes.call(settings, **given)
         return
     with orphans.at_work(Path(job["root"])) if job else nullcontext(), _held(stage, settings, args):
+        began, continues = time.monotonic(), os.path.exists(job.get("state", ""))
         if processes > 1:
             from gazepipe.training.launch import launch
 
@@ -126,8 +128,13 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
         else:
             takes.call(settings, **given)
     if job:
+        from gazepipe.dag.measured import note
+        from gazepipe.provenance.fingerprint import digest
         from gazepipe.provenance.records import finish
 
+        # A job that was killed and goes on takes less than the whole.
+        if not continues:
+            note(job["root"], job["name"], digest(settings.deciding()), began)
         finish(job["root"], job["name"], job["key"])
 
 

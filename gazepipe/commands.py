@@ -240,6 +240,39 @@ def _stages(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=run)
 
 
+def _plan(command: argparse.ArgumentParser) -> None:
+    """Print the jobs of a configuration, their hours and memory, and how long all of it takes, before it runs. Writes
+    nothing but the file of --csv."""
+    _configuration_argument(command)
+    command.add_argument("--cores", type=count, help="cores that jobs share (default: those of this machine)")
+    command.add_argument("--csv", type=Path, metavar="FILE", help="file to write: a row for each job")
+    command.add_argument(
+        "--check",
+        metavar="RESULTS",
+        help="compare with what the jobs in a folder of results of this configuration took",
+    )
+    command.add_argument(
+        "--scaled", action="store_true", help="with --check: each stage scaled by what its other jobs took"
+    )
+
+    def run(args: argparse.Namespace) -> None:
+        from gazepipe.common.machine import available_cores
+        from gazepipe.dag.planning import Planned, checked, overview, plan_of, write_jobs
+
+        if args.scaled and args.check is None:
+            raise UserError("--scaled: goes with --check RESULTS; add it, or leave --scaled out")
+        plan = plan_of(args.configfile)
+        if args.check is not None:
+            print(checked(plan, args.check, args.scaled))
+            return
+        planned = Planned(plan)
+        print(overview(planned, args.cores or available_cores()))
+        if args.csv is not None:
+            write_jobs(planned, args.csv)
+
+    command.set_defaults(run=run)
+
+
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "predict": _predict,
     "video": _video,
@@ -248,6 +281,7 @@ COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "compare": _compare,
     "data": _data,
     "stages": _stages,
+    "plan": _plan,
     "why": _why,
     "diff": _diff,
     "check": _check,

@@ -81,6 +81,18 @@ def fold_numbers(dataset: Dataset) -> list[int]:
             return list(range(dataset.split.folds))
 
 
+def tested_subjects(dataset: Dataset, fold: int) -> float:
+    """How many of a data set's subjects a fold tests; of `k-fold` the mean over folds. Not for the protocol `given`."""
+    match dataset.split.protocol:
+        case "columbia":
+            return sum(number < dataset.subjects for number in COLUMBIA_FOLDS[fold])
+        case "leave-one-out":
+            return 1
+        case _:
+            assert dataset.split.folds is not None
+            return dataset.subjects / dataset.split.folds
+
+
 def folds(config: Config, dataset: str) -> list[int]:
     """The selected folds of a data set."""
     return config.benchmark.folds.get(dataset) or fold_numbers(config.datasets[dataset])

@@ -102,10 +102,10 @@ def test_the_generic_profile_takes_jobs_through_a_queue(repository, tmp_path, qu
     assert len(list(queue.glob("*.json"))) == 4
     assert all(job["slots"] == "off" for job in told)
     asked = [" ".join(job["arguments"]) for job in told]
-    assert "select=1:ncpus=1:mem=2000mb:ngpus=0 -l walltime=14400" in asked[0]
-    assert "select=1:ncpus=1:mem=4000mb:ngpus=0 -l walltime=28800" in asked[1]
-    # Split and sheet run side by side, after the store.
-    assert "select=1:ncpus=2:mem=3000mb:ngpus=0 -l walltime=4200" in asked[3]
+    assert "select=1:ncpus=1:mem=2000mb:ngpus=0 -l walltime=600" in asked[0]
+    assert "select=1:ncpus=1:mem=4000mb:ngpus=0 -l walltime=1200" in asked[1]
+    # Split and sheet run side by side, after the store. Minutes are the fewest that rules ask for: ten of each job.
+    assert "select=1:ncpus=2:mem=3000mb:ngpus=0 -l walltime=1200" in asked[3]
 
 
 def test_the_kubernetes_profile_is_understood(repository, tmp_path):

@@ -105,7 +105,7 @@ def test_raw_data_and_records_stay_here(away):
     assert (away / "data/raw/mpiifacegaze-drawn.json").is_file()
     assert len(list((away / "data/raw/mpiifacegaze-drawn").glob("p0*.mat"))) == 3
     kept = {path.relative_to(away / "results").parts[0] for path in (away / "results").rglob("*") if path.is_file()}
-    assert kept == {".lock", ".records", ".stages"}
+    assert kept == {".costs", ".lock", ".records", ".stages"}
     copies = [
         path for path in (away / ".snakemake/storage").rglob("*") if path.is_file() and ".records" not in str(path)
     ]

@@ -5,7 +5,9 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from gazepipe.config.load import load
 from gazepipe.dag import orphans
 from gazepipe.dag.lock import Lock
+from gazepipe.dag.measured import noted
 from gazepipe.dag.plan import Plan
+from gazepipe.dag.planning import Planned
 from gazepipe.dag.stage import Job
 from gazepipe.dag.stages import STAGES
 from gazepipe.dag.times import settle_times
@@ -60,6 +62,8 @@ onstart:
 shell.prefix("trap : TERM; ")
 
 RESULTS = PLAN.root
+# What jobs will take: memory, minutes, and which of them the others wait for.
+PLANNED = Planned(PLAN)
 # Without a common file system, jobs that read raw data run beside them.
 BESIDE_DATA = REMOTE and SharedFSUsage.INPUT_OUTPUT not in workflow.storage_settings.shared_fs_usage
 GPUS = 1 if PLAN.config.device == "cuda" else 0
@@ -138,9 +142,27 @@ def gpus(stage):
     return _of_job(stage, lambda job: GPUS * STAGES[stage].processes(PLAN.settings(job)))
 
 
-def by_attempt(amount):
-    """A resource that grows with each attempt at the job."""
-    return lambda wildcards, attempt: amount * attempt
+def memory(stage, least):
+    """Megabytes of a job: twice what is predicted, `least` at least; as much more with each attempt at the job."""
+
+    def of_job(wildcards, attempt):
+        return attempt * max(least, _of_job(stage, PLANNED.memory_mb)(wildcards))
+
+    return of_job
+
+
+def minutes(stage, least):
+    """Minutes of a job, as often again with each attempt; `least` at least, where too little is known of it."""
+
+    def of_job(wildcards, attempt):
+        return attempt * _of_job(stage, lambda job: PLANNED.minutes(job, least))(wildcards)
+
+    return of_job
+
+
+def first(stage):
+    """The priority of a job: the longer the chain of jobs that wait for it, the sooner it starts."""
+    return _of_job(stage, PLANNED.priority if workflow.is_main_process else lambda job: 0)
 
 
 def params(stage):

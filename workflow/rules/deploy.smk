@@ -8,12 +8,13 @@ rule export:
         logged("export"),
     benchmark:
         benchmarked("export")
+    priority: first("export")
     conda:
         ENVIRONMENT
     threads: cores("export")
     resources:
-        mem_mb=by_attempt(6000),
-        runtime=by_attempt(120),
+        mem_mb=memory("export", 6000),
+        runtime=minutes("export", 120),
     params:
         **params("export"),
     shell:
@@ -30,12 +31,13 @@ rule export_errors:
         logged("export_errors"),
     benchmark:
         benchmarked("export_errors")
+    priority: first("export_errors")
     conda:
         ENVIRONMENT
     threads: cores("export_errors")
     resources:
-        mem_mb=by_attempt(6000),
-        runtime=by_attempt(120),
+        mem_mb=memory("export_errors", 6000),
+        runtime=minutes("export_errors", 120),
     params:
         **params("export_errors"),
     shell:
@@ -52,13 +54,13 @@ rule speed:
         logged("speed"),
     benchmark:
         benchmarked("speed")
-    priority: 1
+    priority: first("speed")
     conda:
         ENVIRONMENT
     threads: cores("speed")
     resources:
-        mem_mb=by_attempt(6000),
-        runtime=by_attempt(60),
+        mem_mb=memory("speed", 6000),
+        runtime=minutes("speed", 60),
     params:
         **params("speed"),
     shell:

@@ -8,12 +8,13 @@ rule predict:
         logged("predict"),
     benchmark:
         benchmarked("predict")
+    priority: first("predict")
     conda:
         ENVIRONMENT
     threads: cores("predict")
     resources:
-        mem_mb=by_attempt(3000),
-        runtime=by_attempt(60),
+        mem_mb=memory("predict", 3000),
+        runtime=minutes("predict", 60),
     params:
         **params("predict"),
     shell:
@@ -32,12 +33,13 @@ rule predict_control:
         benchmarked("predict_control")
     wildcard_constraints:
         model="|".join(CONTROLS),
+    priority: first("predict_control")
     conda:
         ENVIRONMENT
     threads: cores("predict_control")
     resources:
-        mem_mb=by_attempt(2000),
-        runtime=by_attempt(60),
+        mem_mb=memory("predict_control", 2000),
+        runtime=minutes("predict_control", 60),
     params:
         **params("predict_control"),
     shell:
@@ -57,12 +59,13 @@ rule robustness:
         logged("robustness"),
     benchmark:
         benchmarked("robustness")
+    priority: first("robustness")
     conda:
         ENVIRONMENT
     threads: cores("robustness")
     resources:
-        mem_mb=by_attempt(3000),
-        runtime=by_attempt(60),
+        mem_mb=memory("robustness", 3000),
+        runtime=minutes("robustness", 60),
     params:
         **params("robustness"),
     shell:
@@ -79,12 +82,13 @@ rule corruptions:
         logged("corruptions"),
     benchmark:
         benchmarked("corruptions")
+    priority: first("corruptions")
     conda:
         ENVIRONMENT
     threads: cores("corruptions")
     resources:
-        mem_mb=by_attempt(1000),
-        runtime=by_attempt(10),
+        mem_mb=memory("corruptions", 1000),
+        runtime=minutes("corruptions", 10),
     params:
         **params("corruptions"),
     shell:

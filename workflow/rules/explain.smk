@@ -8,14 +8,13 @@ rule explain:
         logged("explain"),
     benchmark:
         benchmarked("explain")
-    # Networks wait for the width that it finds.
-    priority: 1
+    priority: first("explain")
     conda:
         ENVIRONMENT
     threads: cores("explain")
     resources:
-        mem_mb=by_attempt(6000),
-        runtime=by_attempt(120),
+        mem_mb=memory("explain", 6000),
+        runtime=minutes("explain", 120),
         gpu=gpus("explain"),
     params:
         **params("explain"),
@@ -33,12 +32,13 @@ rule explain_seeds:
         logged("explain_seeds"),
     benchmark:
         benchmarked("explain_seeds")
+    priority: first("explain_seeds")
     conda:
         ENVIRONMENT
     threads: cores("explain_seeds")
     resources:
-        mem_mb=by_attempt(1000),
-        runtime=by_attempt(10),
+        mem_mb=memory("explain_seeds", 1000),
+        runtime=minutes("explain_seeds", 10),
     params:
         **params("explain_seeds"),
     shell:

@@ -6,13 +6,14 @@ rule fetch:
         logged("fetch"),
     benchmark:
         benchmarked("fetch")
+    priority: first("fetch")
     localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: cores("fetch")
     resources:
-        mem_mb=by_attempt(2000),
-        runtime=by_attempt(240),
+        mem_mb=memory("fetch", 2000),
+        runtime=minutes("fetch", 240),
     params:
         **params("fetch"),
     shell:

@@ -8,13 +8,14 @@ rule prepare_part:
         logged("prepare_part"),
     benchmark:
         benchmarked("prepare_part")
+    priority: first("prepare_part")
     localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: cores("prepare_part")
     resources:
-        mem_mb=by_attempt(2000),
-        runtime=by_attempt(120),
+        mem_mb=memory("prepare_part", 2000),
+        runtime=minutes("prepare_part", 120),
     params:
         **params("prepare_part"),
     shell:
@@ -31,13 +32,14 @@ rule prepare:
         logged("prepare"),
     benchmark:
         benchmarked("prepare")
+    priority: first("prepare")
     localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: cores("prepare")
     resources:
-        mem_mb=by_attempt(2000),
-        runtime=by_attempt(60),
+        mem_mb=memory("prepare", 2000),
+        runtime=minutes("prepare", 60),
     params:
         **params("prepare"),
     shell:
@@ -54,12 +56,13 @@ rule split:
         logged("split"),
     benchmark:
         benchmarked("split")
+    priority: first("split")
     conda:
         ENVIRONMENT
     threads: cores("split")
     resources:
-        mem_mb=by_attempt(1000),
-        runtime=by_attempt(10),
+        mem_mb=memory("split", 1000),
+        runtime=minutes("split", 10),
     params:
         **params("split"),
     shell:
@@ -76,13 +79,14 @@ rule sheet:
         logged("sheet"),
     benchmark:
         benchmarked("sheet")
+    priority: first("sheet")
     localrule: BESIDE_DATA
     conda:
         ENVIRONMENT
     threads: cores("sheet")
     resources:
-        mem_mb=by_attempt(2000),
-        runtime=by_attempt(10),
+        mem_mb=memory("sheet", 2000),
+        runtime=minutes("sheet", 10),
     params:
         **params("sheet"),
     shell:

@@ -8,14 +8,13 @@ rule profile:
         logged("profile"),
     benchmark:
         benchmarked("profile")
-    # First: a job that waits for all cores while others run would leave cores idle.
-    priority: 1
+    priority: first("profile")
     conda:
         ENVIRONMENT
     threads: cores("profile")
     resources:
-        mem_mb=by_attempt(3000),
-        runtime=by_attempt(30),
+        mem_mb=memory("profile", 3000),
+        runtime=minutes("profile", 30),
     params:
         **params("profile"),
     shell:

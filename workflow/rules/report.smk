@@ -8,12 +8,13 @@ rule tables:
         logged("tables"),
     benchmark:
         benchmarked("tables")
+    priority: first("tables")
     conda:
         ENVIRONMENT
     threads: cores("tables")
     resources:
-        mem_mb=by_attempt(4000),
-        runtime=by_attempt(30),
+        mem_mb=memory("tables", 4000),
+        runtime=minutes("tables", 30),
     params:
         **params("tables"),
     shell:
@@ -30,12 +31,13 @@ rule page:
         logged("page"),
     benchmark:
         benchmarked("page")
+    priority: first("page")
     conda:
         ENVIRONMENT
     threads: cores("page")
     resources:
-        mem_mb=by_attempt(1000),
-        runtime=by_attempt(10),
+        mem_mb=memory("page", 1000),
+        runtime=minutes("page", 10),
     params:
         **params("page"),
     shell:

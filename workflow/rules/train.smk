@@ -8,12 +8,13 @@ rule train:
         logged("train"),
     benchmark:
         benchmarked("train")
+    priority: first("train")
     conda:
         ENVIRONMENT
     threads: cores("train")
     resources:
-        mem_mb=by_attempt(8000 if GPUS else 4000),
-        runtime=by_attempt(720),
+        mem_mb=memory("train", 8000 if GPUS else 4000),
+        runtime=minutes("train", 720),
         gpu=gpus("train"),
     params:
         **params("train"),
