@@ -48,7 +48,7 @@ class Network:
     """Multiply-adds of one image per pixel, `linear` * w + `square` * w^2 at width w, and numbers in all its maps per
     pixel at width 1. Below the width `least` a network does not become smaller.
 
-    Fitted to `profiling.cost.count` and to the outputs of all layers, over widths and sizes; within 30 %.
+    Fitted to `profiling.cost.count` and to the outputs of all layers, over widths and sizes; within 35 %.
     """
 
     linear: float
