@@ -1,6 +1,6 @@
 """Compare two results folders byte by byte, but for what is by nature a time or a state of the machine.
 
-Left out whole: logs, Snakemake's time records, states of trainings that go on, locks, the cache of checksums, the page
+Left out whole: logs, Snakemake's time records and our own, states of trainings that go on, locks, the cache of checksums, the page
 (it is made from the rest, and shows times). In part: the seconds, megabytes and resumes of run.json, the timings of
 profiles and of the tables that show them, and the checksums of these files in checksums.json. All else of them is
 compared.
@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-LEFT_OUT = ("logs", "benchmarks", ".state", ".stages", ".lock", ".checksums.json", ".planned", "index.html")
+LEFT_OUT = ("logs", "benchmarks", ".state", ".stages", ".costs", ".lock", ".checksums.json", ".planned", "index.html")
 EFFORT = ("wall_seconds", "training_seconds", "peak_memory_mb", "resumes")
 TIMINGS = ("images_per_second", "latency_ms", "repeats")
 """How the names of timed columns begin."""

@@ -61,7 +61,7 @@ def train(
     stand for everything that the run depends on; a signal ends it with `Stopped` (exit status 143).
 
     Raises UserError where the parent is of another model, the teacher or the store of another input size, a teacher
-    comes without a kind that learns from it or the other way round, a split subject is missing, or the loss is not
+    comes without a kind that learns from it or the other way round, likewise unlabelled images, a split subject is missing, or the loss is not
     finite.
     """
     started = time.monotonic()
@@ -71,6 +71,8 @@ def train(
     device = resolve_device(settings.device)
     make_deterministic()
     _check_teacher(settings.kinds, teacher, folder)
+    if bool(unlabelled) != (settings.kinds.pseudo_labels is not None):
+        raise UserError(f"{folder}: pseudo_labels and stores without labels go together; give both or neither")
     opened = open_store(store)
     samples = _samples(settings, opened, split)
     context = Context(

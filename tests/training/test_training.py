@@ -511,9 +511,11 @@ def test_images_without_labels_are_seen_and_their_labels_are_not(base, store, sp
     def weights(name, pool):
         return run(chosen, store, split, tmp_path / name, teacher=base, unlabelled=pool).read_bytes()
 
-    plain, same, unlike = weights("plain", None), weights("same", [store]), weights("unlike", [images])
-    assert len({plain, same, unlike}) == 3
+    same, unlike = weights("same", [store]), weights("unlike", [images])
+    assert len({base.read_bytes(), same, unlike}) == 3
     assert weights("labels", [labels]) == same
+    refused(tmp_path, "pseudo_labels and stores without labels go together", chosen, store, split, teacher=base)
+    refused(tmp_path, "give both or neither", settings(), store, split, unlabelled=[store])
 
 
 def test_the_test_subjects_are_not_looked_at(base, store, split, tmp_path):
