@@ -1,9 +1,9 @@
 """Compare two results folders byte by byte, but for what is by nature a time or a state of the machine.
 
-Left out whole: logs, Snakemake's time records and our own, states of trainings that go on, locks, the cache of checksums, the page
-(it is made from the rest, and shows times). In part: the seconds, megabytes and resumes of run.json, the timings of
-profiles and of the tables that show them, and the checksums of these files in checksums.json. All else of them is
-compared.
+Left out whole: logs, Snakemake's time records and our own, states of trainings that go on, locks, the cache of
+checksums, the page (it is made from the rest, and shows times). In part: the seconds, megabytes and resumes of
+run.json, the timings of profiles and of the tables that show them, and the checksums of these files in
+checksums.json. All else of them is compared.
 """
 
 import csv

@@ -61,8 +61,8 @@ def train(
     stand for everything that the run depends on; a signal ends it with `Stopped` (exit status 143).
 
     Raises UserError where the parent is of another model, the teacher or the store of another input size, a teacher
-    comes without a kind that learns from it or the other way round, likewise unlabelled images, a split subject is missing, or the loss is not
-    finite.
+    comes without a kind that learns from it or the other way round, likewise unlabelled images, a split subject is
+    missing, or the loss is not finite.
     """
     started = time.monotonic()
     links = {"parent": parent, "teacher": teacher, "shape": shape, "width": width}
