@@ -17,7 +17,7 @@ from gazepipe.config.load import load_files
 from gazepipe.dag.costs import Costs
 from gazepipe.dag.measured import Measured, benchmark, noted
 from gazepipe.dag.plan import Plan
-from gazepipe.dag.schedule import Task, chains, longest_chain, makespan
+from gazepipe.dag.schedule import Task, chains, in_order, longest_chain, makespan
 from gazepipe.dag.stage import ALL_CORES, Job, filled
 from gazepipe.dag.stages import STAGES
 from gazepipe.errors import UserError
@@ -123,16 +123,7 @@ class Planned:
 
 def needed(plan: Plan) -> list[Job]:
     """Every job of the tables and the page, each after those that it needs."""
-    found: dict[Job, None] = {}
-    stack = [(Job.of("page"), False)]
-    while stack:
-        job, ready = stack.pop()
-        if ready:
-            found.setdefault(job)
-        elif job not in found:
-            stack.append((job, True))
-            stack += [(each, False) for each in plan.upstream(job) if each not in found]
-    return list(found)
+    return in_order([Job.of("page")], plan.upstream)
 
 
 # ---- what is printed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ def chains(tasks: Mapping[J, Task]) -> dict[J, float]:
             if before in waiting:
                 waiting[before].append(job)
     found: dict[J, float] = {}
-    for job in reversed(_in_order(tasks)):
+    for job in reversed(in_order(tasks, lambda job: [each for each in tasks[job].after if each in tasks])):
         found[job] = tasks[job].seconds + max((found[each] for each in waiting[job]), default=0.0)
     return found
 
@@ -87,10 +87,10 @@ def makespan(tasks: Mapping[J, Task], cores: int, priority: Mapping[J, float] | 
     return now
 
 
-def _in_order(tasks: Mapping[J, Task]) -> list[J]:
-    """The tasks, each after those that it waits for."""
+def in_order(starts: Iterable[J], before: Callable[[J], Iterable[J]]) -> list[J]:
+    """The `starts` and all that they wait for, each after what it waits for itself: `before` says what that is."""
     found: dict[J, None] = {}
-    for start in tasks:
+    for start in starts:
         stack = [(start, False)]
         while stack:
             job, ready = stack.pop()
@@ -98,5 +98,5 @@ def _in_order(tasks: Mapping[J, Task]) -> list[J]:
                 found.setdefault(job)
             elif job not in found:
                 stack.append((job, True))
-                stack += [(before, False) for before in tasks[job].after if before in tasks and before not in found]
+                stack += [(each, False) for each in before(job) if each not in found]
     return list(found)
