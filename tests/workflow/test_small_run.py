@@ -22,9 +22,8 @@ def finished(repository, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def clone(finished, tmp_path) -> Path:
-    """A copy of the finished folder that a test may change; every file is newer than it was, and records are gone."""
+    """A copy of the finished folder that a test may change; with `cp`, so every file is newer than it was."""
     shutil.copytree(finished, tmp_path / "clone", copy_function=shutil.copyfile)
-    shutil.rmtree(tmp_path / "clone/.snakemake")
     return tmp_path / "clone"
 
 
@@ -39,7 +38,8 @@ def test_one_command_gives_the_tables(finished):
     assert gazepipe(finished, "check").returncode == 0
 
 
-def test_a_clone_has_nothing_to_do(clone):
+def test_a_clone_without_snakemakes_records_has_nothing_to_do(clone):
+    shutil.rmtree(clone / ".snakemake")
     assert would_run(clone) == {}
 
 
