@@ -1,6 +1,7 @@
 # make tables   from nothing to results/tables.md and the page results/index.html (creates .venv first)
 # make report   Snakemake's own report, results/report.html, and the page again with a link to it
-# make test     the tests
+# make test     the tests, but for slow ones
+# make test-all every test (make test-slow: the slow ones)
 # make lint     linters, as CI runs them
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: tables report test lint smoke clean
+.PHONY: tables report test test-slow test-all lint smoke clean
 
 tables: $(READY)
 	snakemake --cores $(CORES) results/tables.md results/index.html
@@ -24,8 +25,16 @@ report: $(READY)
 	snakemake --cores $(CORES) --force results/index.html
 
 # A file's tests go to one process, so that what they share is made once; the order is that of tests/conftest.py.
+PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(READY)
-	pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+test-slow: $(READY)
+	$(PYTEST) -m slow
+
+test-all: $(READY)
+	$(PYTEST)
 
 lint: $(READY)
 	ruff check .

@@ -18,11 +18,12 @@ SHARED = REPOSITORY.parent / "shared"
 LONG = (
     "workflow/test_workflow.py",
     "workflow/test_storage.py",
-    "training/test_distributed.py",
     "workflow/test_kills.py",
     "workflow/test_near_eye.py",
-    "training/test_resume.py",
     "workflow/test_slurm.py",
+    "workflow/test_small_run.py",
+    "training/test_distributed.py",
+    "training/test_resume.py",
     "workflow/test_cluster_profiles.py",
 )
 

@@ -18,6 +18,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from gazepipe.report.html import number
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WINDOW = (1300, 900)
 PHONE = (390, 844)

@@ -10,6 +10,21 @@ from pathlib import Path
 from toy_config import PATH
 
 SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "envs", "pyproject.toml")
+SMALL = """
+run: ""
+benchmark:
+  datasets: [mpiifacegaze-drawn]
+  models: [resnet18]
+  methods: [base, kd]
+  folds: {mpiifacegaze-drawn: [0]}
+datasets:
+  mpiifacegaze-drawn: {subjects: 3, parts: 2, source: {drawn: {images: 6, size: 128}}, training: {epochs: 1}}
+models: {resnet18: {width: 0.0625}}
+training: {epochs: 1}
+profiling: {batches: [1], seconds: 0.05}
+statistics: {margin: 0.5}
+robustness: {networks: []}
+"""
 ON_CLUSTERS = """
 run: ""
 benchmark:
@@ -46,9 +61,10 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """That of a user who has activated .venv; /usr/sbin is where Slurm lies."""
+    """That of a user who has activated .venv; /usr/sbin is where Slurm lies. Jobs share what Python compiles."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PATH": path, **more}
+    own = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
+    return {name: value for name, value in os.environ.items() if name not in own} | {"PATH": path, **more}
 
 
 def snakemake(folder: Path, *arguments: str, on_top: tuple[str, ...] = ("tiny.yaml",)) -> subprocess.CompletedProcess:
@@ -80,3 +96,14 @@ def gazepipe(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", "import sys; from gazepipe.cli import main; sys.exit(main())", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+
+
+def told_by_why(folder: Path) -> dict[str, int]:
+    """Jobs per rule that `gazepipe why` expects to run for the page."""
+    page = gazepipe(folder, "why", "results/index.html", "--configfile", "tiny.yaml").stdout
+    _, _, head = page.partition("\nwould run again, because of\n")
+    if not head:
+        assert "would not run again" in page
+        return {}
+    jobs = re.findall(r"^  (\w+)(?:, (\d+) jobs| .*)?$", head.partition("\nand before it\n")[2], re.MULTILINE)
+    return {"page": 1} | {stage: int(count or 1) for stage, count in jobs}

@@ -379,6 +379,7 @@ def wait_until_gone(pids: list[int]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
 def test_killed_in_every_way_it_ends_as_if_it_never_was(folder, tmp_path):
     for rank in (1, 0):

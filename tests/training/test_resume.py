@@ -136,6 +136,7 @@ def in_a_process(folder: Path, name: str, out: Path, state: Path) -> None:
     run(folder, name, out, state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "averaged", "kd", "kd and rebirth"])
 def test_killed_at_random_moments(folder, tmp_path, name):
     """Real processes and signals; a process also dies while it reads, writes a state, or writes its results."""

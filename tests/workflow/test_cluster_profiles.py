@@ -85,6 +85,7 @@ def queue(tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_generic_profile_takes_jobs_through_a_queue(repository, tmp_path, queue):
     (tmp_path / "workflow").mkdir()
     folder = copy_source(repository, tmp_path / "workflow", ON_CLUSTERS)

@@ -44,6 +44,7 @@ resnet18 & {params} & {speed} \\
 
 
 @pytest.mark.workflow
+@pytest.mark.slow
 def test_a_workflow_killed_three_times_ends_with_the_same_bytes(repository, tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
     command = [sys.executable, repository / "benchmarks/kill_runs.py", "--kills", "3", "--save-seconds", "0"]

@@ -7,7 +7,7 @@ import pytest
 from real_workflow import finished_run, would_run
 from safetensors import safe_open
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 TINY = """
 run: ""

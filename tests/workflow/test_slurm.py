@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from real_workflow import ON_CLUSTERS, copy_source, environment
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 RUN = Path("results/runs/mpiifacegaze-drawn/resnet18/base/fold0/seed0")
 STATE = Path("results/.state/train/mpiifacegaze-drawn/resnet18/base/0/0")

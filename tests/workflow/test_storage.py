@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from real_workflow import copy_source, edit, finished_run, gazepipe, snakemake, would_run
+from real_workflow import SMALL, copy_source, edit, finished_run, gazepipe, snakemake, would_run
 
 boto3 = pytest.importorskip("boto3", reason="the S3 storage plugin is not installed: pip install gazepipe[s3]")
 pytest.importorskip("snakemake_storage_plugin_s3", reason="it is not installed: pip install gazepipe[s3]")
@@ -14,21 +14,6 @@ server = pytest.importorskip("moto.server", reason="moto is not installed: pip i
 
 pytestmark = pytest.mark.workflow
 
-SMALL = """
-run: ""
-benchmark:
-  datasets: [mpiifacegaze-drawn]
-  models: [resnet18]
-  methods: [base, kd]
-  folds: {mpiifacegaze-drawn: [0]}
-datasets:
-  mpiifacegaze-drawn: {subjects: 3, parts: 2, source: {drawn: {images: 6, size: 128}}, training: {epochs: 1}}
-models: {resnet18: {width: 0.0625}}
-training: {epochs: 1}
-profiling: {batches: [1], seconds: 0.05}
-statistics: {margin: 0.5}
-robustness: {networks: []}
-"""
 PREFIX = "gaze/pipe"
 TIMED = re.compile(
     r".*/(benchmarks|logs)/.*|.*/(run\.json|tables\.md|index\.html|checksums\.json)|.*/profiles/.*|.*/efficiency\w*\.(csv|tex)"
@@ -92,6 +77,7 @@ def results(folder: Path) -> dict[str, bytes]:
     return {name.as_posix(): path.read_bytes() for name, path in named if not any(p[0] == "." for p in name.parts)}
 
 
+@pytest.mark.slow
 def test_the_bucket_holds_what_a_run_here_leaves_in_results(here, away, bucket):
     local, remote = results(here), bucket.files()
     assert remote.keys() == local.keys()
@@ -101,6 +87,7 @@ def test_the_bucket_holds_what_a_run_here_leaves_in_results(here, away, bucket):
     assert [name for name in decided if remote[name] != local[name]] == []
 
 
+@pytest.mark.slow
 def test_raw_data_and_records_stay_here(away):
     assert (away / "data/raw/mpiifacegaze-drawn.json").is_file()
     assert len(list((away / "data/raw/mpiifacegaze-drawn").glob("p0*.mat"))) == 3
@@ -112,6 +99,7 @@ def test_raw_data_and_records_stay_here(away):
     assert {path.parent.name for path in copies} == {"logs", "benchmarks"}
 
 
+@pytest.mark.slow
 def test_a_second_run_executes_nothing(away, bucket):
     (away / "data/raw/mpiifacegaze-drawn.json").touch()
     done = bucket.run(away)
@@ -119,10 +107,12 @@ def test_a_second_run_executes_nothing(away, bucket):
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_another_machine_sees_the_results(repository, away, bucket, tmp_path):
     assert bucket.would_run(copy_source(repository, tmp_path, SMALL)) == {}
 
 
+@pytest.mark.slow
 def test_a_changed_key_runs_again_what_stands_on_it(away, bucket):
     edit(away / "tiny.yaml", "profiling:", "methods: {kd: {kd: {response: 2.0}}}\nprofiling:")
     assert bucket.would_run(away) == {"train": 1, "predict": 1, "tables": 1, "page": 1}
@@ -151,6 +141,7 @@ def test_a_changed_key_runs_again_what_stands_on_it(away, bucket):
     assert f"s3://{bucket.bucket.name}/{PREFIX}" in why
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_bucket_agrees_with_its_checksums(away, bucket, tmp_path):
     for name, content in bucket.files().items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from real_workflow import copy_source, edit, finished_run, gazepipe, snakemake, would_run
+from real_workflow import copy_source, edit, finished_run, gazepipe, snakemake, told_by_why, would_run
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 TINY = """
 run: ""
@@ -124,17 +124,6 @@ def test_changed_rebirth_source_reruns_only_its_methods(clone):
     assert would_run(clone) == {"train": 2, "predict": 2, "robustness": 2, "tables": 1, "page": 1}
 
 
-def told(folder: Path) -> dict[str, int]:
-    """Jobs per rule that `gazepipe why` expects to run for the page."""
-    page = gazepipe(folder, "why", "results/index.html", "--configfile", "tiny.yaml").stdout
-    _, _, head = page.partition("\nwould run again, because of\n")
-    if not head:
-        assert "would not run again" in page
-        return {}
-    jobs = re.findall(r"^  (\w+)(?:, (\d+) jobs| .*)?$", head.partition("\nand before it\n")[2], re.MULTILINE)
-    return {"page": 1} | {stage: int(count or 1) for stage, count in jobs}
-
-
 def test_every_result_has_its_checksum(finished):
     assert gazepipe(finished, "check").returncode == 0
     assert not list((finished / "results/.records/.planned").rglob("*.json"))
@@ -152,7 +141,7 @@ def test_every_result_has_its_checksum(finished):
 )
 def test_why_expects_what_snakemake_would_run(clone, path, old, new):
     edit(clone / path, old, new)
-    assert told(clone) == would_run(clone)
+    assert told_by_why(clone) == would_run(clone)
 
 
 def test_the_tables_alone_need_no_page(clone):
