@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -273,6 +275,21 @@ def _plan(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=run)
 
 
+def _run(command: argparse.ArgumentParser) -> None:
+    """Run the workflow as `snakemake` does, with one line on how far it is in place of Snakemake's log, which goes to
+    its file."""
+    command.add_argument("arguments", nargs=argparse.REMAINDER, help="the arguments of snakemake")
+    # None of them is an option of this command.
+    command.prefix_chars = "\0"
+
+    def run(args: argparse.Namespace) -> None:
+        # As a module of this folder: the package beside the Snakefile runs, wherever another clone is installed.
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", "gazepipe.dag.watch", *args.arguments])
+
+    command.set_defaults(run=run)
+
+
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "predict": _predict,
     "video": _video,
@@ -281,6 +298,7 @@ COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "compare": _compare,
     "data": _data,
     "stages": _stages,
+    "run": _run,
     "plan": _plan,
     "why": _why,
     "diff": _diff,

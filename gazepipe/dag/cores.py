@@ -36,6 +36,11 @@ def slot_folder() -> Path:
     return _folder("gazepipe-slots", name)
 
 
+def shared(given: int) -> int:
+    """Core slots that the jobs of a workflow with so many cores share."""
+    return given if os.environ.get(DISABLE) == "off" else min(given, available_cores())
+
+
 @contextmanager
 def hold(count: int, folder: Path | None = None, total: int | None = None) -> Iterator[int]:
     """Hold `count` core slots (0 or more than there are: all of them); yields the number held."""
