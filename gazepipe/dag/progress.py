@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 
@@ -16,7 +16,9 @@ exactly: the first short job says little."""
 OVER = 0.1
 """A job that runs longer than predicted is taken to need this share of its time so far."""
 SOON = 10.0
-"""No less is told to be left, in seconds."""
+"""Less than that is not told more exactly, in seconds."""
+SHORTEST = 12
+"""Characters of a job's name that are always shown."""
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Progress:
         self.at_work: dict[Job, float] = {}
         self.done: set[Job] = set()
         self.failed: set[Job] = set()
+        self.stopping = False
         self._foretold = self._took = TRUST
 
     def start(self, job: Job, now: float) -> None:
@@ -60,7 +63,9 @@ class Progress:
             self.waiting.remove(job)
         since = self.at_work.pop(job, None)
         if failed:
-            self.failed.add(job)
+            # One that was stopped with the others has not failed.
+            if not self.stopping:
+                self.failed.add(job)
         elif job in self.tasks:
             self.done.add(job)
             if since is not None:
@@ -94,9 +99,21 @@ class Progress:
         return all(each in self.done for each in self.tasks if each.stage == job.stage)
 
 
-def status(progress: Progress, now: float, left: float, notes: Mapping[Job, str]) -> str:
-    """The line that says how far the run is, `left` seconds before its end; `notes` say how far single jobs are."""
-    return "; ".join([f"{counted(progress)} {_time(progress, now, left)}", *_running(progress, notes)])
+def status(progress: Progress, now: float, left: float, notes: Mapping[Job, str], width: int = 10_000) -> str:
+    """The line that says how far the run is, `left` seconds before its end; `notes` say how far single jobs are.
+
+    In a line wider than `width` names of jobs are cut, since how far they are says more.
+    """
+    start, wait = f"{counted(progress)} {_time(progress, now, left)}", ""
+    if progress.waiting:
+        wait = f"; {len(progress.waiting)} wait for a core"
+    jobs = [(named(job), f" ({notes[job]})" if notes.get(job) else "") for job in progress.at_work]
+    if not jobs:
+        return start + wait
+    start += "; running: "
+    taken = len(start) + len(wait) + sum(len(note) + len(", ") for _, note in jobs) - len(", ")
+    room = max(SHORTEST, (width - taken) // len(jobs))
+    return start + ", ".join(shortened(name, room) + note for name, note in jobs) + wait
 
 
 def counted(progress: Progress) -> str:
@@ -106,18 +123,13 @@ def counted(progress: Progress) -> str:
 
 
 def _time(progress: Progress, now: float, left: float) -> str:
+    if progress.stopping:
+        return "stopping"
     if progress.failed:
         return f"{len(progress.failed)} failed"
     elapsed = now - progress.began
-    return f"{100 * elapsed / max(elapsed + left, 1e-9):.0f} %, about {told(max(left, SOON))} left"
-
-
-def _running(progress: Progress, notes: Mapping[Job, str]) -> Iterator[str]:
-    jobs = [f"{named(job)} ({notes[job]})" if notes.get(job) else named(job) for job in progress.at_work]
-    if jobs:
-        yield f"running: {', '.join(jobs)}"
-    if progress.waiting:
-        yield f"{len(progress.waiting)} wait for a core"
+    share = min(99, int(100 * elapsed / max(elapsed + left, 1e-9)))
+    return f"{share} %, {f'about {told(left)}' if left >= SOON else f'under {SOON:.0f} s'} left"
 
 
 def named(job: Job) -> str:
@@ -125,3 +137,8 @@ def named(job: Job) -> str:
     values = dict(job.wildcards)
     words = [f"{name} {values[name]}" if name in NUMBERS else values[name] for name in WILDCARDS if name in values]
     return " ".join([job.stage, *words])
+
+
+def shortened(text: str, width: int) -> str:
+    """The text in at most `width` characters."""
+    return text if len(text) <= width else f"{text[: max(0, width - 3)]}..."[:width]

@@ -23,7 +23,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
 from gazepipe.dag.planning import told
-from gazepipe.dag.progress import RUN, Progress, named, status
+from gazepipe.dag.progress import RUN, Progress, named, shortened, status
 from gazepipe.dag.stage import Job
 from gazepipe.dag.stages import STAGES
 
@@ -39,6 +39,7 @@ COUNT = re.compile(r"\d+/\d+ [a-z]+")
 ENDED = re.compile(r"exit status \d+|died with <?Signals\.\w+")
 SILENT = ("Exiting because a job execution failed", "WorkflowError:\nAt least one job did not complete")
 """What Snakemake says of failures that have been told."""
+STOPPING = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
 IDLE = "Nothing to be done"
 LOGS = "Complete log(s): "
 CLEAR = "\r\x1b[K"
@@ -50,26 +51,36 @@ class Screen:
     def __init__(self, stream: Any) -> None:
         self.stream = stream
         self.live = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._drawn = False
+
+    @property
+    def width(self) -> int:
+        """Characters that the line that changes has room for."""
+        if not self.live:
+            return 10_000
+        with suppress(OSError):
+            return (os.get_terminal_size(self.stream.fileno()).columns or 80) - 1
+        return 79
 
     def say(self, text: str) -> None:
         """Write lines that stay."""
         lines = "\n".join(cleaned(line) for line in text.splitlines())
-        self._write(f"{CLEAR if self.live else ''}{lines}\n")
+        self.clear()
+        self._write(f"{lines}\n")
 
     def show(self, text: str) -> None:
         """Write the line that changes, as much of it as there is room for."""
         if not self.live:
             self.say(text)
             return
-        width = 80
-        with suppress(OSError):
-            width = os.get_terminal_size(self.stream.fileno()).columns or width
-        self._write(CLEAR + shortened(cleaned(text), width - 1))
+        self._write(CLEAR + shortened(cleaned(text), self.width))
+        self._drawn = True
 
     def clear(self) -> None:
         """Take the line that changes away."""
-        if self.live:
+        if self._drawn:
             self._write(CLEAR)
+            self._drawn = False
 
     def _write(self, text: str) -> None:
         self.stream.write(text)
@@ -101,6 +112,8 @@ class Watch:
         elif event == LogEvent.ERROR and (found := ENDED.search(text)):
             # The record of the job itself comes next, from the same thread.
             self._ends[record.thread] = found[0]
+        elif text.startswith(STOPPING):
+            self._stop(text)
         elif text.startswith(IDLE):
             self.idle = text
         elif text.startswith(LOGS):
@@ -135,18 +148,23 @@ class Watch:
         what = said[-1].strip() if said else f"it wrote no message; {record.rule_msg or 'see the log of Snakemake'}"
         self.screen.say(f"{named(job) if job else record.rule_name}: {end}: {what} (log: {log or 'none'})")
 
+    def _stop(self, text: str) -> None:
+        if self.progress is not None:
+            self.progress.stopping = True
+        self.screen.say(text)
+
     def show(self, more: str = "") -> None:
         """Show how far the run is, and `more`."""
         if self.progress is None or len(self.progress.done) == len(self.progress.tasks):
             return
         now = self.time()
         notes = {job: far(tail(self._logs[job])) for job in self.progress.at_work}
-        self.screen.show(status(self.progress, now, self._seconds_left(now), notes) + more)
+        self.screen.show(status(self.progress, now, self._seconds_left(now), notes, self.screen.width) + more)
 
     def _seconds_left(self, now: float) -> float:
-        """What is left by the last simulation; a new one where a job has ended or a minute has passed."""
+        """What is left by the last simulation; a new one where a job has ended, or its time or a minute has passed."""
         since = now - self._simulated
-        if (self._stale or since > PLAIN) and since > self._cost / SHARE:
+        if (self._stale or since > min(PLAIN, self._left)) and since >= self._cost / SHARE:
             began = time.process_time()
             self._left, self._simulated, self._stale = self.progress.left(now), now, False
             self._cost = time.process_time() - began
@@ -223,11 +241,6 @@ def far(log: str) -> str:
 def cleaned(line: str) -> str:
     """The line without what could move the cursor or change colours: control characters become question marks."""
     return "".join(each if each.isprintable() else " " if each == "\t" else "?" for each in line)
-
-
-def shortened(line: str, width: int) -> str:
-    """The line in at most `width` characters."""
-    return line if len(line) <= width else f"{line[: max(0, width - 3)]}..."[:width]
 
 
 def main(arguments: Sequence[str]) -> int:
