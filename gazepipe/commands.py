@@ -290,6 +290,19 @@ def _run(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=run)
 
 
+def _trace(command: argparse.ArgumentParser) -> None:
+    """Write what ran when on which core in the last run, and how much stood idle: trace.svg, .png and .csv."""
+    command.add_argument("results", nargs="?", default="results", help="folder of results (default: results)")
+
+    def run(args: argparse.Namespace) -> None:
+        from gazepipe.dag.trace import told_of, trace, write_trace
+
+        found = trace(args.results)
+        print("\n".join([told_of(found), *map(str, write_trace(found, args.results))]))
+
+    command.set_defaults(run=run)
+
+
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "predict": _predict,
     "video": _video,
@@ -299,6 +312,7 @@ COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "data": _data,
     "stages": _stages,
     "run": _run,
+    "trace": _trace,
     "plan": _plan,
     "why": _why,
     "diff": _diff,

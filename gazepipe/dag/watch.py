@@ -26,6 +26,7 @@ from gazepipe.dag.planning import told
 from gazepipe.dag.progress import RUN, Progress, named, shortened, status
 from gazepipe.dag.stage import Job
 from gazepipe.dag.stages import STAGES
+from gazepipe.errors import UserError
 
 NAME = "gazepipe"
 REDRAW, PLAIN = 1.0, 60.0
@@ -258,8 +259,18 @@ def main(arguments: Sequence[str]) -> int:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     text = watch.last(code, time.monotonic())
     if text:
-        screen.say(text)
+        screen.say(text + (_traced(RUN.root) if watch.progress is not None and code == 0 else ""))
     return code
+
+
+def _traced(root: str) -> str:
+    """Write the trace of the run that has ended; where it is. A run without one has succeeded all the same."""
+    from gazepipe.dag.trace import trace, write_trace
+
+    try:
+        return f"; what ran when: {write_trace(trace(root), root)[1]}"
+    except (UserError, OSError) as error:
+        return f"; no trace: {error}"
 
 
 if __name__ == "__main__":

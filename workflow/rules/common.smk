@@ -6,7 +6,7 @@ from gazepipe.config.load import load
 from gazepipe.dag import orphans
 from gazepipe.dag.cores import shared
 from gazepipe.dag.lock import Lock
-from gazepipe.dag.measured import noted
+from gazepipe.dag.measured import noted, start
 from gazepipe.dag.plan import Plan
 from gazepipe.dag.planning import Planned
 from gazepipe.dag.progress import RUN
@@ -51,11 +51,14 @@ onstart:
         print(error, file=sys.stderr, flush=True)
         sys.exit(2)
     jobs = [
-        Job.of(job.rule.name, **job.wildcards_dict) for job in workflow.dag.needrun_jobs() if job.rule.name in STAGES
+        Job.of(job.rule.name, **job.wildcards_dict)
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in STAGES
     ]
     records.announce(PLAN, jobs)
-    # `gazepipe run` tells how far they are.
+    # `gazepipe run` tells how far they are, `gazepipe trace` when they ran.
     RUN.jobs, RUN.cores = jobs, shared(workflow.cores) if workflow.local_exec else workflow.nodes
+    start(PLAN.root, RUN.cores if workflow.local_exec else 0)
 
 
 # bash, told to stop, waits for its stage, which saves its state first: a cluster tells all processes of a job at once.
