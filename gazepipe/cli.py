@@ -121,6 +121,9 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
         return
     with orphans.at_work(Path(job["root"])) if job else nullcontext(), _held(stage, settings, args) as slots:
         began, continues = time.monotonic(), os.path.exists(job.get("state", ""))
+        if job:
+            # The one who watches the workflow tells by it who waits and who works.
+            print(f"gazepipe {args.command}: {cores.HELD}", file=sys.stderr, flush=True)
         if processes > 1:
             from gazepipe.training.launch import launch
 

@@ -26,6 +26,7 @@ DISABLE = "GAZEPIPE_SLOTS"  # set to "off" where a scheduler already hands out c
 GPUS = "GAZEPIPE_GPUS"  # number of GPUs, in place of what is found
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SLURM_JOB = "SLURM_JOB_ID"
+HELD = "has its cores"  # what a job of a workflow writes to its log then
 GPU_NAME = re.compile(r"\d+|(GPU|MIG)-.+")
 
 

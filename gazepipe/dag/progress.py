@@ -37,8 +37,7 @@ RUN = Run()
 class Progress:
     """The jobs of a run that began at `began`; all times are seconds of one clock.
 
-    Jobs wait for their cores in the order in which they are started, as in `dag.cores`: `snakemake --cores 8` starts
-    eight on two cores, of which six wait.
+    A job that is started may wait for its cores (`dag.cores`): `snakemake --cores 8` starts eight on two cores.
     """
 
     def __init__(self, tasks: Mapping[Job, Task], cores: int, began: float) -> None:
@@ -50,12 +49,16 @@ class Progress:
         self.stopping = False
         self._foretold = self._took = TRUST
 
-    def start(self, job: Job, now: float) -> None:
-        """The job has been started, perhaps once more."""
+    def start(self, job: Job) -> None:
+        """The job has been started, perhaps once more, and waits for its cores."""
         self.failed.discard(job)
         if job in self.tasks and job not in self.waiting and job not in self.at_work:
             self.waiting.append(job)
-            self._admit(now)
+
+    def work(self, job: Job, now: float) -> None:
+        """The job has been started, and has its cores."""
+        self.waiting.remove(job)
+        self.at_work[job] = now
 
     def end(self, job: Job, now: float, failed: bool = False) -> None:
         """The job has ended."""
@@ -71,15 +74,6 @@ class Progress:
             if since is not None:
                 self._took += now - since
                 self._foretold += self.tasks[job].seconds
-        self._admit(now)
-
-    def _admit(self, now: float) -> None:
-        while self.waiting and self._fits(self.waiting[0]):
-            self.at_work[self.waiting.pop(0)] = now
-
-    def _fits(self, job: Job) -> bool:
-        held = sum(self.tasks[each].cores for each in self.at_work)
-        return held + min(self.tasks[job].cores, self.cores) <= self.cores
 
     def left(self, now: float) -> float:
         """Seconds until all jobs will have ended: the rest is scheduled on the cores, as `gazepipe plan` does."""

@@ -22,6 +22,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
+from gazepipe.dag.cores import HELD
 from gazepipe.dag.planning import told
 from gazepipe.dag.progress import RUN, Progress, named, shortened, status
 from gazepipe.dag.stage import Job
@@ -29,8 +30,9 @@ from gazepipe.dag.stages import STAGES
 from gazepipe.errors import UserError
 
 NAME = "gazepipe"
-REDRAW, PLAIN = 1.0, 60.0
-"""Seconds between two lines, on a terminal and elsewhere."""
+LOOK, PLAIN = 1.0, 60.0
+"""Seconds between two looks at the jobs, after each of which a terminal's line is drawn again; between two lines
+elsewhere."""
 SHARE = 0.01
 """Share of the time that may go into telling what is left."""
 TAIL = 4096
@@ -97,6 +99,7 @@ class Watch:
         self.idle, self.logfile = "", ""
         self._jobs: dict[int, Job] = {}
         self._logs: dict[Job, str] = {}
+        self._begun: dict[Job, float] = {}
         self._ends: dict[int | None, str] = {}
         self._left = self._simulated = self._cost = 0.0
         self._stale = True
@@ -130,7 +133,17 @@ class Watch:
         job = Job.of(record.rule_name, **record.wildcards)
         self._jobs[record.jobid] = job
         self._logs[job] = next(iter(record.log), "")
-        self.progress.start(job, now)
+        self._begun[job] = record.created
+        self.progress.start(job)
+
+    def look(self) -> None:
+        """See which of the jobs that wait have their cores by now: those that have written to their logs."""
+        for job in list(self.progress.waiting) if self.progress else ():
+            with suppress(OSError):
+                log = os.stat(self._logs[job])
+                # Until the job opens its log, that of an earlier attempt lies there.
+                if log.st_size and log.st_mtime >= self._begun[job]:
+                    self.progress.work(job, self.time())
 
     def _ended(self, record: Any, now: float) -> None:
         job = self._jobs.get(record.job_id)
@@ -145,7 +158,7 @@ class Watch:
         if job is not None:
             self.progress.end(job, now, failed=True)
         log = next(iter(record.log), "")
-        said = [line for line in tail(log).splitlines() if line.strip()]
+        said = [line for line in tail(log).splitlines() if line.strip() and not line.endswith(HELD)]
         what = said[-1].strip() if said else f"it wrote no message; {record.rule_msg or 'see the log of Snakemake'}"
         self.screen.say(f"{named(job) if job else record.rule_name}: {end}: {what} (log: {log or 'none'})")
 
@@ -211,9 +224,13 @@ class Handler(LogHandlerBase):
             self.handleError(record)
 
     def _draw(self) -> None:
-        while not self._over.wait(REDRAW if self.watch.screen.live else PLAIN):
+        shown = time.monotonic()
+        while not self._over.wait(LOOK):
             with self.lock, suppress(OSError):
-                self.watch.show()
+                self.watch.look()
+                if self.watch.screen.live or time.monotonic() - shown > PLAIN:
+                    shown = time.monotonic()
+                    self.watch.show()
 
     def close(self) -> None:
         """Stop drawing."""

@@ -21,6 +21,12 @@ TASKS = {
 }
 
 
+def begin(progress: Progress, job: Job, now: float) -> None:
+    """Start a job that has its cores at once."""
+    progress.start(job)
+    progress.work(job, now)
+
+
 @pytest.fixture
 def progress() -> Progress:
     """A run on two cores that began at 1000 s."""
@@ -33,88 +39,82 @@ def test_what_is_left_before_anything_ran_is_the_schedule(progress):
 
 
 def test_what_has_run_is_not_left(progress):
-    progress.start(DATA, 1000)
+    begin(progress, DATA, 1000)
     assert progress.left(1005) == pytest.approx(125)
     progress.end(DATA, 1020)
-    progress.start(BASE, 1020)
-    progress.start(KD, 1020)
+    begin(progress, BASE, 1020)
+    begin(progress, KD, 1020)
     # KD ends at 60 s, the split follows on its core.
     assert progress.left(1020) == pytest.approx(110)
     assert progress.left(1060) == pytest.approx(70)
     progress.end(KD, 1080)
-    progress.start(SPLIT, 1080)
+    begin(progress, SPLIT, 1080)
     assert progress.left(1080) == pytest.approx(50)
 
 
 def test_what_is_left_is_scaled_by_the_jobs_that_have_ended(progress):
-    progress.start(DATA, 1000)
+    begin(progress, DATA, 1000)
     progress.end(DATA, 1080)
     # 80 s in place of 20, and 20 s as foretold: (80 + 20) / (20 + 20).
     assert progress.left(1080) == pytest.approx(2.5 * 110)
 
 
 def test_a_job_that_is_over_its_time_needs_a_share_of_it(progress):
-    progress.start(DATA, 1000)
+    begin(progress, DATA, 1000)
     assert progress.left(1100) == pytest.approx(0.1 * 100 + 110)
 
 
 def test_nothing_is_left_when_all_is_done(progress):
     for job in TASKS:
-        progress.start(job, 1000)
+        begin(progress, job, 1000)
         progress.end(job, 1000)
     assert progress.left(1000) == 0
     assert counted(progress) == "[5/5 jobs]"
 
 
-def test_jobs_wait_for_cores_in_their_order(progress):
-    for now, job in enumerate([BASE, KD, SPLIT], 1000):
-        progress.start(job, now)
-    assert progress.at_work == {BASE: 1000, KD: 1001}
-    assert progress.waiting == [SPLIT]
-    progress.end(KD, 1050)
-    assert progress.at_work == {BASE: 1000, SPLIT: 1050}
+def test_a_job_that_waits_for_its_cores_has_not_begun(progress):
+    progress.start(DATA)
+    assert (progress.waiting, progress.at_work) == ([DATA], {})
+    assert progress.left(1010) == 130
+    progress.work(DATA, 1010)
+    progress.start(DATA)
+    assert (progress.waiting, progress.at_work) == ([], {DATA: 1010})
+    assert progress.left(1015) == pytest.approx(125)
 
 
-def test_a_job_of_every_core_waits_for_all_and_holds_up_the_others():
-    wide, narrow, late = (Job.of("predict", seed=number) for number in range(3))
-    progress = Progress({wide: Task(5, 2, []), narrow: Task(9, 1, []), late: Task(1, 1, [])}, 2, 0.0)
-    for job in (narrow, wide, late):
-        progress.start(job, 0)
-    assert list(progress.at_work) == [narrow]
-    progress.end(narrow, 9)
-    assert list(progress.at_work) == [wide]
-    progress.end(wide, 14)
-    assert progress.at_work == {late: 14}
-
-
-def test_a_job_of_more_cores_than_there_are_takes_all():
-    job = Job.of("tables")
-    progress = Progress({job: Task(5, 8, [])}, 2, 0.0)
-    progress.start(job, 0)
-    assert list(progress.at_work) == [job]
+def test_a_job_that_was_never_seen_at_work_scales_nothing(progress):
+    progress.start(DATA)
+    progress.end(DATA, 1090)
+    assert progress.left(1090) == 110
 
 
 def test_a_failed_job_that_is_tried_again_has_not_failed(progress):
-    progress.start(DATA, 1000)
+    begin(progress, DATA, 1000)
     progress.end(DATA, 1001, failed=True)
     assert (progress.failed, progress.at_work) == ({DATA}, {})
-    progress.start(DATA, 1002)
+    begin(progress, DATA, 1002)
     assert (progress.failed, progress.at_work) == (set(), {DATA: 1002})
 
 
 def test_jobs_of_no_task_change_nothing(progress):
     other = Job.of("page")
-    progress.start(other, 1000)
+    progress.start(other)
     progress.end(other, 1001)
-    assert (progress.at_work, progress.done) == ({}, set())
+    assert (progress.waiting, progress.done) == ([], set())
 
 
-@given(st.lists(st.sampled_from(list(TASKS)), max_size=20), st.lists(st.booleans(), min_size=20, max_size=20))
-def test_no_more_cores_are_held_than_there_are_and_no_time_is_negative(jobs, ends):
+@given(st.lists(st.tuples(st.sampled_from(list(TASKS)), st.sampled_from(["start", "work", "end", "fail"]))))
+def test_a_job_is_in_one_place_and_no_time_is_negative(steps):
     progress = Progress(TASKS, 2, 0.0)
-    for now, (job, end) in enumerate(zip(jobs, ends, strict=False)):
-        (progress.end if end else progress.start)(job, now)
-        assert len(progress.at_work) <= 2
+    for now, (job, step) in enumerate(steps):
+        if step == "start":
+            progress.start(job)
+        elif step != "work":
+            progress.end(job, now, failed=step == "fail")
+        elif job in progress.waiting:
+            progress.work(job, now)
+        places = [progress.waiting, progress.at_work, progress.failed]
+        assert all(sum(each in place for place in places) <= 1 for each in TASKS)
         assert progress.left(now) >= 0
 
 
@@ -122,11 +122,11 @@ def test_no_more_cores_are_held_than_there_are_and_no_time_is_negative(jobs, end
 
 
 def test_the_line_says_how_many_how_long_and_what(progress):
-    progress.start(DATA, 1000)
+    begin(progress, DATA, 1000)
     progress.end(DATA, 1020)
-    progress.start(BASE, 1020)
-    progress.start(KD, 1020)
-    progress.start(SPLIT, 1021)
+    begin(progress, BASE, 1020)
+    begin(progress, KD, 1020)
+    progress.start(SPLIT)
     line = status(progress, 1050, 80.0, {BASE: "epoch 43/120"})
     assert line == (
         "[1/5 jobs] 38 %, about 80 s left; running: train faces resnet18 base fold 0 seed 2 (epoch 43/120), "
@@ -142,8 +142,8 @@ def test_the_time_left_is_said_as_well_as_it_is_known(progress, left, said):
 
 
 def test_names_are_cut_before_how_far_they_are(progress):
-    progress.start(BASE, 1000)
-    progress.start(KD, 1000)
+    begin(progress, BASE, 1000)
+    begin(progress, KD, 1000)
     notes = {BASE: "epoch 43/120", KD: "epoch 7/120"}
     line = status(progress, 1001, 130, notes, width=119)
     assert len(line) <= 119
@@ -151,8 +151,8 @@ def test_names_are_cut_before_how_far_they_are(progress):
 
 
 def test_failures_and_the_end_are_said_in_place_of_the_time(progress):
-    progress.start(BASE, 1000)
-    progress.start(KD, 1000)
+    begin(progress, BASE, 1000)
+    begin(progress, KD, 1000)
     progress.end(KD, 1001, failed=True)
     assert status(progress, 1001, 9, {}).startswith("[0/5 jobs] 1 failed; running: train faces resnet18 base")
     progress.stopping = True

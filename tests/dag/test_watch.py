@@ -12,6 +12,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from gazepipe.cli import main
 from gazepipe.dag import watch as module
+from gazepipe.dag.cores import HELD
 from gazepipe.dag.progress import RUN
 from gazepipe.dag.schedule import Task
 from gazepipe.dag.stage import Job
@@ -71,9 +72,11 @@ def give(watch: Watch, text: str = "", level: int = logging.INFO, **facts: objec
     watch.take(record, text)
 
 
-def begin(watch: Watch, job: Job, number: int, log: str = "job.log") -> None:
-    facts = {"jobid": number, "rule_name": job.stage, "wildcards": dict(job.wildcards), "log": [log]}
+def begin(watch: Watch, job: Job, number: int, works: bool = True) -> None:
+    facts = {"jobid": number, "rule_name": job.stage, "wildcards": dict(job.wildcards), "log": ["job.log"]}
     give(watch, event=LogEvent.JOB_INFO, **facts)
+    if works:
+        watch.progress.work(job, watch.time())
 
 
 def end(watch: Watch, number: int) -> None:
@@ -128,6 +131,21 @@ def test_what_is_drawn_fits_the_terminal(on_terminal, monkeypatch):
         assert len(written(on_terminal).rpartition(CLEAR)[2]) < columns
 
 
+def test_jobs_that_have_written_to_their_logs_are_at_work(watched, clock, tmp_path):
+    log = tmp_path / "job.log"
+    log.write_text("of the last time")
+    os.utime(log, (1000, 1000))
+    begin(watched, JOBS[1], 1, works=False)
+    watched.look()
+    log.write_text("")
+    watched.look()
+    assert watched.progress.waiting == [JOBS[1]]
+    log.write_text(f"gazepipe train: {HELD}\n")
+    clock.now = 7
+    watched.look()
+    assert watched.progress.at_work == {JOBS[1]: 7}
+
+
 def test_a_failure_is_told_at_once_with_the_jobs_message_and_log(watched, tmp_path):
     (tmp_path / "job.log").write_text("epoch 1/2: 3/3 batch\ngazepipe train: config: wrong; mend it\n\n")
     begin(watched, JOBS[1], 1)
@@ -139,7 +157,8 @@ def test_a_failure_is_told_at_once_with_the_jobs_message_and_log(watched, tmp_pa
     assert watched.last(1, 90.0) == f"stopped after 90 s: {end}"
 
 
-def test_a_job_that_was_killed_before_it_wrote_anything(watched):
+def test_a_job_that_was_killed_before_it_wrote_anything(watched, tmp_path):
+    (tmp_path / "job.log").write_text(f"gazepipe train: {HELD}\n")
     begin(watched, JOBS[1], 1)
     fail(watched, 1, "died with <Signals.SIGKILL: 9>")
     said = "it wrote no message; see the log of Snakemake"
@@ -170,12 +189,14 @@ def test_rules_that_are_no_stage_do_not_count(watched):
     assert watched.progress is None
 
 
-def test_no_escape_reaches_the_screen(tmp_path):
+def test_no_escape_reaches_the_screen(tmp_path, monkeypatch):
     hostile = "\x1b[2J\x07\rgone\x9b31m\u202e\u2028 end"
     (tmp_path / "job.log").write_text(hostile)
+    job = Job.of("train", **{**TRAIN, "model": hostile})
+    monkeypatch.setattr(RUN, "planned", SimpleNamespace(tasks=lambda jobs, cores: {job: Task(9, 1, [])}))
     for stream in (io.StringIO(), Terminal()):
         watch = Watch(Screen(stream), Clock())
-        begin(watch, Job.of("train", **{**TRAIN, "model": hostile}), 1)
+        begin(watch, job, 1)
         give(watch, hostile, logging.WARNING)
         watch.show()
         fail(watch, 1)
