@@ -100,7 +100,7 @@ def status(progress: Progress, now: float, left: float, notes: Mapping[Job, str]
     """
     start, wait = f"{counted(progress)} {_time(progress, now, left)}", ""
     if progress.waiting:
-        wait = f"; {len(progress.waiting)} waiting for a core"
+        wait = f"; {len(progress.waiting)} waiting"
     jobs = [(named(job), f" ({notes[job]})" if notes.get(job) else "") for job in progress.at_work]
     if not jobs:
         return start + wait

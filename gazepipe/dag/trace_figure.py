@@ -46,7 +46,7 @@ def draw(trace: Trace) -> Figure:
     for lane in range(trace.cores):
         axes.text(1.006, lane, f"{trace.idle(lane):.0%}", transform=axes.get_yaxis_transform(), va="center", size=9)
     axes.text(1.006, -0.72, "idle", transform=axes.get_yaxis_transform(), va="bottom", size=9, color=FAINT)
-    names = [str(lane + 1) for lane in range(trace.cores)] + ["beside"] * beside
+    names = [str(lane + 1) for lane in range(trace.cores)] + ["none"] * beside
     axes.set_yticks([*range(trace.cores), *([trace.cores - 0.1] * beside)], names)
     axes.set_ylim(rows - 0.45, -0.65)
     axes.set_xlim(0, trace.wall / scale)
@@ -71,7 +71,8 @@ def _bars(axes, trace: Trace, scale: float) -> list[str]:
     for (kind, lane), bars in found.items():
         colour, hatch = LOOKS[kind]
         place = (lane - BAR / 2, BAR) if lane >= 0 else (trace.cores - 0.1 - BESIDE / 2, BESIDE)
-        axes.broken_barh(bars, place, facecolor=colour, edgecolor="white", hatch=hatch, linewidth=0.5)
+        edge = "white" if lane >= 0 else colour
+        axes.broken_barh(bars, place, facecolor=colour, edgecolor=edge, hatch=hatch, linewidth=0.3)
     return [kind for kind in LOOKS if any(kind == each for each, _ in found)]
 
 
@@ -84,7 +85,7 @@ def _head(axes, trace: Trace) -> None:
     axes.set_title(
         f"{len(trace.placed)} jobs in {_time(trace.wall)} on {trace.cores} core{'s' * (trace.cores != 1)}: "
         f"{trace.idle_processor:.0%} idle",
-        pad=26,
+        pad=22,
     )
     axes.text(
         0,

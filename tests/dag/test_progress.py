@@ -130,7 +130,7 @@ def test_the_line_says_how_many_how_long_and_what(progress):
     line = status(progress, 1050, 80.0, {BASE: "epoch 43/120"})
     assert line == (
         "[1/5 jobs] 38 %, about 80 s left; running: train faces resnet18 base fold 0 seed 2 (epoch 43/120), "
-        "train faces resnet18 kd fold 0 seed 2; 1 waiting for a core"
+        "train faces resnet18 kd fold 0 seed 2; 1 waiting"
     )
 
 
