@@ -130,12 +130,13 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
             launch(main, args.argv, processes)
         else:
             takes.call(settings, **given)
+        ended = time.monotonic()
     if job:
         from gazepipe.dag.measured import note
         from gazepipe.provenance.fingerprint import digest
         from gazepipe.provenance.records import finish
 
-        note(job["root"], job["name"], digest(settings.deciding()), began, slots, continues)
+        note(job["root"], job["name"], digest(settings.deciding()), began, ended, slots, continues)
         finish(job["root"], job["name"], job["key"])
 
 

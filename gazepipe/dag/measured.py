@@ -49,23 +49,32 @@ def cost_path(root: str, name: str) -> Path:
     return Path(root, ".costs", f"{'/'.join(name.split())}.json")
 
 
-def note(root: str, name: str, settings: str, began: float, cores: int = 1, continues: bool = False) -> None:
-    """Write what this process, which does one job, has taken; it had its core slots, so many, at `began` of
-    time.monotonic().
+def note(
+    root: str,
+    name: str,
+    settings: str,
+    began: float,
+    ended: float | None = None,
+    cores: int = 1,
+    continues: bool = False,
+) -> None:
+    """Write what this process, which does one job, has taken; it had its core slots, so many, from `began` to `ended`
+    (unless given, now) of time.monotonic().
 
     A job that was killed and `continues` takes less than the whole: what it took before, if that is known, stays.
     """
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     unit = 1 if sys.platform == "darwin" else 1024
-    wall, now, path = time.monotonic() - began, time.time(), cost_path(root, name)
+    now, clock, path = time.monotonic(), time.time() - time.monotonic(), cost_path(root, name)
     processor = round(sum(each.ru_utime + each.ru_stime for each in used), 3)
     took = {
         "processor_seconds": processor,
-        "wall_seconds": round(wall, 3),
+        "wall_seconds": round(now - began, 3),
         "memory_mb": round(max(each.ru_maxrss for each in used) * unit / 1e6, 1),
         "settings": settings,
     }
-    when = {"began": round(now - wall, 3), "ended": round(now, 3), "cores": cores, "processor_seconds": processor}
+    times = {"began": round(clock + began, 3), "ended": round(clock + (now if ended is None else ended), 3)}
+    when = {**times, "cores": cores, "processor_seconds": processor}
     write_json(path, {**(_content(path) if continues else took), "last": when})
 
 

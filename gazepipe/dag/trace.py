@@ -18,7 +18,7 @@ from gazepipe.errors import UserError
 
 COLUMNS = ("job", "began_s", "ended_s", "processor_s", "cores", "lanes")
 SLACK = 0.1
-"""Seconds by which times of two jobs on one core may overlap: a job notes its end after it has left its core."""
+"""Seconds by which times of two jobs on one core may overlap: clocks are read one after the other."""
 
 
 @dataclass(frozen=True)
