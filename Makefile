@@ -15,10 +15,10 @@ export OMP_WAIT_POLICY := PASSIVE
 .PHONY: tables report test test-slow test-all lint smoke clean
 
 tables: $(READY)
-	snakemake --cores $(CORES) results/tables.md results/index.html
+	gazepipe run --cores $(CORES) results/tables.md results/index.html
 
 smoke: $(READY)
-	snakemake --cores $(CORES) --configfile config/smoke.yaml -- results/smoke/tables.md results/smoke/index.html
+	gazepipe run --cores $(CORES) --configfile config/smoke.yaml -- results/smoke/tables.md results/smoke/index.html
 
 report: $(READY)
 	snakemake --cores $(CORES) --report results/report.html

@@ -119,22 +119,24 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
     if processes > 1 and rank is not None:
         takes.call(settings, **given)
         return
-    with orphans.at_work(Path(job["root"])) if job else nullcontext(), _held(stage, settings, args):
+    with orphans.at_work(Path(job["root"])) if job else nullcontext(), _held(stage, settings, args) as slots:
         began, continues = time.monotonic(), os.path.exists(job.get("state", ""))
+        if job:
+            # The one who watches the workflow tells by it who waits and who works.
+            print(f"gazepipe {args.command}: {cores.HELD}", file=sys.stderr, flush=True)
         if processes > 1:
             from gazepipe.training.launch import launch
 
             launch(main, args.argv, processes)
         else:
             takes.call(settings, **given)
+        ended = time.monotonic()
     if job:
         from gazepipe.dag.measured import note
         from gazepipe.provenance.fingerprint import digest
         from gazepipe.provenance.records import finish
 
-        # A job that was killed and goes on takes less than the whole.
-        if not continues:
-            note(job["root"], job["name"], digest(settings.deciding()), began)
+        note(job["root"], job["name"], digest(settings.deciding()), began, ended, slots, continues)
         finish(job["root"], job["name"], job["key"])
 
 
@@ -150,8 +152,8 @@ def _typed(takes: Any, settings: dict) -> Any:
 
 
 @contextmanager
-def _held(stage: Stage, settings: Any, args: argparse.Namespace) -> Iterator[None]:
-    """Hold the GPUs and core slots of a stage, for all its processes.
+def _held(stage: Stage, settings: Any, args: argparse.Namespace) -> Iterator[int]:
+    """Hold the GPUs and core slots of a stage, for all its processes; yields the number of slots.
 
     GPUs first: a job that holds a GPU may wait for cores, one that holds cores never waits for a GPU.
     """
@@ -162,8 +164,8 @@ def _held(stage: Stage, settings: Any, args: argparse.Namespace) -> Iterator[Non
     slots = stage.cores(settings)
     if slots and getattr(args, "workers", 1) > 1:
         slots = args.workers
-    with cores.hold_gpus(gpus), nullcontext() if slots is None else cores.hold(slots):
-        yield
+    with cores.hold_gpus(gpus), nullcontext(0) if slots is None else cores.hold(slots) as held:
+        yield held
 
 
 def _json(text: str) -> dict:

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -273,6 +275,34 @@ def _plan(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=run)
 
 
+def _run(command: argparse.ArgumentParser) -> None:
+    """Run the workflow as `snakemake` does, with one line on how far it is in place of Snakemake's log, which goes to
+    its file."""
+    command.add_argument("arguments", nargs=argparse.REMAINDER, help="the arguments of snakemake")
+    # None of them is an option of this command.
+    command.prefix_chars = "\0"
+
+    def run(args: argparse.Namespace) -> None:
+        # As a module of this folder: the package beside the Snakefile runs, wherever another clone is installed.
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", "gazepipe.dag.watch", *args.arguments])
+
+    command.set_defaults(run=run)
+
+
+def _trace(command: argparse.ArgumentParser) -> None:
+    """Write what ran when on which core in the last run, and how much stood idle: trace.svg, .png and .csv."""
+    command.add_argument("results", nargs="?", default="results", help="folder of results (default: results)")
+
+    def run(args: argparse.Namespace) -> None:
+        from gazepipe.dag.trace import told_of, trace, write_trace
+
+        found = trace(args.results)
+        print("\n".join([told_of(found), *map(str, write_trace(found, args.results))]))
+
+    command.set_defaults(run=run)
+
+
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "predict": _predict,
     "video": _video,
@@ -281,6 +311,8 @@ COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "compare": _compare,
     "data": _data,
     "stages": _stages,
+    "run": _run,
+    "trace": _trace,
     "plan": _plan,
     "why": _why,
     "diff": _diff,

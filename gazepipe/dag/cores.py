@@ -26,6 +26,7 @@ DISABLE = "GAZEPIPE_SLOTS"  # set to "off" where a scheduler already hands out c
 GPUS = "GAZEPIPE_GPUS"  # number of GPUs, in place of what is found
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SLURM_JOB = "SLURM_JOB_ID"
+HELD = "has its cores"  # what a job of a workflow writes to its log then
 GPU_NAME = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
@@ -34,6 +35,11 @@ def slot_folder() -> Path:
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     name = hashlib.sha256(repr(affinity).encode()).hexdigest()[:8]
     return _folder("gazepipe-slots", name)
+
+
+def shared(given: int) -> int:
+    """Core slots that the jobs of a workflow with so many cores share."""
+    return given if os.environ.get(DISABLE) == "off" else min(given, available_cores())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What jobs took: each leaves its processor time and memory in `results/.costs/`; of older results, Snakemake's
+"""What jobs took and when they ran, as each leaves it in `results/.costs/`; for older results, Snakemake's
 benchmark files.
 
 Snakemake's files say less: the time of a job that waited for a core slot holds the wait, and processor time and memory
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import resource
 import sys
 import time
@@ -24,6 +23,11 @@ LOOKS, OFTEN, SELDOM = 31, 0.5, 30.0
 MOST_MISSED = 0.6
 """Processor time that may have passed after the last look, as a share of what was seen; files that may miss more are
 not used."""
+
+RUN_FILE = ".run.json"
+"""Beside the notes of jobs: when the last run began."""
+MOST_CORES = 10_000
+"""A note of more is damaged."""
 
 WAITING_MB = 40.0
 """A process below it has imported nothing yet: it was seen only while it waited for a core slot."""
@@ -45,28 +49,52 @@ def cost_path(root: str, name: str) -> Path:
     return Path(root, ".costs", f"{'/'.join(name.split())}.json")
 
 
-def note(root: str, name: str, settings: str, began: float) -> None:
-    """Write what this process, which does one job, has taken; it had its core slots at `began` of time.monotonic()."""
+def note(
+    root: str,
+    name: str,
+    settings: str,
+    began: float,
+    ended: float | None = None,
+    cores: int = 1,
+    continues: bool = False,
+) -> None:
+    """Write what this process, which does one job, has taken; it had its core slots, so many, from `began` to `ended`
+    (unless given, now) of time.monotonic().
+
+    A job that was killed and `continues` takes less than the whole: what it took before, if that is known, stays.
+    """
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     unit = 1 if sys.platform == "darwin" else 1024
+    now, clock, path = time.monotonic(), time.time() - time.monotonic(), cost_path(root, name)
+    processor = round(sum(each.ru_utime + each.ru_stime for each in used), 3)
     took = {
-        "processor_seconds": round(sum(each.ru_utime + each.ru_stime for each in used), 3),
-        "wall_seconds": round(time.monotonic() - began, 3),
+        "processor_seconds": processor,
+        "wall_seconds": round(now - began, 3),
         "memory_mb": round(max(each.ru_maxrss for each in used) * unit / 1e6, 1),
         "settings": settings,
     }
-    write_json(cost_path(root, name), took)
+    times = {"began": round(clock + began, 3), "ended": round(clock + (now if ended is None else ended), 3)}
+    when = {**times, "cores": cores, "processor_seconds": processor}
+    write_json(path, {**(_content(path) if continues else took), "last": when})
 
 
 def noted(root: str) -> dict[str, Measured]:
     """What the jobs below a results folder took, by name; files that cannot be read are left out."""
-    folder = os.path.join(root, ".costs")
-    found = {}
-    for path in sorted(Path(folder).rglob("*.json")):
-        took = _read(path)
-        if took is not None:
-            found[" ".join(path.relative_to(folder).as_posix().removesuffix(".json").split("/"))] = took
-    return found
+    return {name: took for name, path in _files(root) if (took := _read(path)) is not None}
+
+
+def _files(root: str) -> list[tuple[str, Path]]:
+    """The notes of jobs, by the jobs' names."""
+    folder = Path(root, ".costs")
+    paths = [path for path in sorted(folder.rglob("*.json")) if path != folder / RUN_FILE]
+    return [(" ".join(path.relative_to(folder).with_suffix("").parts), path) for path in paths]
+
+
+def _content(path: Path) -> dict:
+    try:
+        return read_json(path)
+    except UserError:
+        return {}
 
 
 def _read(path: Path) -> Measured | None:
@@ -77,6 +105,71 @@ def _read(path: Path) -> Measured | None:
     except (UserError, KeyError, TypeError, ValueError):
         return None
     return Measured(*numbers, settings) if all(math.isfinite(each) and each > 0 for each in numbers) else None
+
+
+# ---- when jobs ran
+
+
+@dataclass(frozen=True)
+class Ran:
+    """When a job last had its cores, in seconds since 1970, and what it took of the processor (s), with its start."""
+
+    name: str
+    began: float
+    ended: float
+    cores: int
+    processor_seconds: float
+
+    @property
+    def stage(self) -> str:
+        """The first word of the name."""
+        return self.name.partition(" ")[0]
+
+    @property
+    def seconds(self) -> float:
+        """How long it had its cores."""
+        return self.ended - self.began
+
+
+@dataclass(frozen=True)
+class Started:
+    """When the last run of a folder of results began, and the cores that its jobs shared; 0: not known."""
+
+    began: float
+    cores: int
+
+
+def start(root: str, cores: int) -> None:
+    """Write that a run begins whose jobs share so many cores; 0: each has its own."""
+    write_json(Path(root, ".costs", RUN_FILE), {"began": round(time.time(), 3), "cores": cores})
+
+
+def started(root: str) -> Started | None:
+    """The last run of a folder of results, where it says when it began."""
+    try:
+        run = read_json(Path(root, ".costs", RUN_FILE))
+        found = Started(float(run["began"]), int(run["cores"]))
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+    return found if math.isfinite(found.began) else None
+
+
+def ran(root: str) -> list[Ran]:
+    """When the jobs below a results folder last ran; files that do not say it are left out."""
+    found = []
+    for name, path in _files(root):
+        try:
+            last = read_json(path)["last"]
+            times = [float(last[each]) for each in ("began", "ended", "processor_seconds")]
+            job = Ran(name, times[0], times[1], int(last["cores"]), times[2])
+        except (UserError, KeyError, TypeError, ValueError):
+            continue
+        if all(map(math.isfinite, times)) and job.began < job.ended and 0 <= job.cores < MOST_CORES:
+            found.append(job)
+    return found
+
+
+# ---- Snakemake's files
 
 
 def benchmark(path: str | Path) -> Measured | None:

@@ -17,6 +17,8 @@ PARTS = "data/parts"
 CHECKSUMS = "checksums.json"
 PAGES = ("index.html", "report.html", "report.zip")
 """Pages made from the results, after the checksums."""
+TRACE = ("trace.csv", "trace.svg", "trace.png")
+"""When the jobs of the last run ran: differs from run to run."""
 CACHE = ".records/.checksums.json"
 """Checksums as they were taken last, and of what."""
 
@@ -55,7 +57,7 @@ def list_files(root: Path) -> list[str]:
         for place, folders, names in os.walk(root / folder):
             folders[:] = [name for name in folders if os.path.join(place, name) != str(root / PARTS)]
             found += [os.path.relpath(os.path.join(place, name), root) for name in names]
-    ours = FORMER, CHECKSUMS, *PAGES
+    ours = FORMER, CHECKSUMS, *PAGES, *TRACE
     return sorted(Path(n).as_posix() for n in found if n not in ours and not os.path.basename(n).startswith("."))
 
 

@@ -6,7 +6,18 @@ import time
 
 import pytest
 
-from gazepipe.dag.measured import Measured, benchmark, cost_path, last_look, note, noted
+from gazepipe.dag.measured import (
+    Measured,
+    Started,
+    benchmark,
+    cost_path,
+    last_look,
+    note,
+    noted,
+    ran,
+    start,
+    started,
+)
 from gazepipe.errors import UserError
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
@@ -39,8 +50,37 @@ def test_a_damaged_note_is_left_out(tmp_path, content):
 def test_a_note_is_plain_json(tmp_path):
     note(str(tmp_path), "page", "abc", time.monotonic())
     assert set(json.loads((tmp_path / ".costs/page.json").read_text())) == {
-        *("processor_seconds", "wall_seconds", "memory_mb", "settings"),
+        *("processor_seconds", "wall_seconds", "memory_mb", "settings", "last"),
     }
+
+
+def test_a_job_notes_when_it_ran(tmp_path):
+    before = time.time()
+    now = time.monotonic()
+    note(str(tmp_path), "train faces resnet-0.5 base 0 1", "abc", now - 32, ended=now - 30, cores=3)
+    (job,) = ran(str(tmp_path))
+    assert (job.name, job.stage, job.cores) == ("train faces resnet-0.5 base 0 1", "train", 3)
+    assert job.seconds == pytest.approx(2, abs=0.01)
+    assert before - 0.1 <= job.ended + 30 <= time.time() + 0.1
+    assert job.processor_seconds == noted(str(tmp_path))[job.name].seconds
+
+
+def test_a_job_that_goes_on_changes_only_when_it_ran(tmp_path):
+    note(str(tmp_path), "tables", "abc", time.monotonic() - 500)
+    before = noted(str(tmp_path))
+    note(str(tmp_path), "tables", "other", time.monotonic() - 2, continues=True)
+    assert noted(str(tmp_path)) == before
+    note(str(tmp_path), "page", "abc", time.monotonic() - 2, continues=True)
+    assert list(noted(str(tmp_path))) == ["tables"]
+    assert [job.name for job in ran(str(tmp_path))] == ["page", "tables"]
+    assert all(job.seconds < 5 for job in ran(str(tmp_path)))
+
+
+def test_a_run_notes_when_it_began(tmp_path):
+    assert started(str(tmp_path)) is None
+    start(str(tmp_path), 8)
+    assert started(str(tmp_path)) == Started(pytest.approx(time.time(), abs=60), 8)
+    assert (noted(str(tmp_path)), ran(str(tmp_path))) == ({}, [])
 
 
 @pytest.mark.parametrize(("wall", "last"), [(0.4, 0), (7.3, 7), (15.2, 15), (30, 15), (51.6, 45), (80, 75)])

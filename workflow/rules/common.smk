@@ -4,10 +4,12 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from gazepipe.config.load import load
 from gazepipe.dag import orphans
+from gazepipe.dag.cores import shared
 from gazepipe.dag.lock import Lock
-from gazepipe.dag.measured import noted
+from gazepipe.dag.measured import noted, start
 from gazepipe.dag.plan import Plan
 from gazepipe.dag.planning import Planned
+from gazepipe.dag.progress import RUN
 from gazepipe.dag.stage import Job
 from gazepipe.dag.stages import STAGES
 from gazepipe.dag.times import settle_times
@@ -48,14 +50,15 @@ onstart:
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(2)
-    records.announce(
-        PLAN,
-        [
-            Job.of(job.rule.name, **job.wildcards_dict)
-            for job in workflow.dag.needrun_jobs()
-            if job.rule.name in STAGES
-        ],
-    )
+    jobs = [
+        Job.of(job.rule.name, **job.wildcards_dict)
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in STAGES
+    ]
+    records.announce(PLAN, jobs)
+    # `gazepipe run` tells how far they are, `gazepipe trace` when they ran.
+    RUN.jobs, RUN.cores = jobs, shared(workflow.cores) if workflow.local_exec else workflow.nodes
+    start(PLAN.root, RUN.cores if workflow.local_exec else 0)
 
 
 # bash, told to stop, waits for its stage, which saves its state first: a cluster tells all processes of a job at once.
@@ -64,6 +67,7 @@ shell.prefix("trap : TERM; ")
 RESULTS = PLAN.root
 # What jobs will take: memory, minutes, and which of them the others wait for.
 PLANNED = Planned(PLAN)
+RUN.root, RUN.planned = RESULTS, PLANNED
 # Without a common file system, jobs that read raw data run beside them.
 BESIDE_DATA = REMOTE and SharedFSUsage.INPUT_OUTPUT not in workflow.storage_settings.shared_fs_usage
 GPUS = 1 if PLAN.config.device == "cuda" else 0
