@@ -3,7 +3,7 @@ import json
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from gazepipe.config.load import load
-from gazepipe.dag import orphans
+from gazepipe.dag import forking, orphans
 from gazepipe.dag.lock import Lock
 from gazepipe.dag.measured import noted
 from gazepipe.dag.plan import Plan
@@ -48,6 +48,9 @@ onstart:
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(2)
+    # Jobs of a cluster each have a Snakemake of their own.
+    if workflow.local_exec:
+        forking.lead()
     records.announce(
         PLAN,
         [
