@@ -53,8 +53,8 @@ def forked(entry: Callable[[], int], arguments: list[str], module: str) -> int |
     Until the fork ends, signals go to it; when this process ends first, it is killed. Returns its exit status, or minus
     the number of the signal that ended it; None where no fork has done it, and none is at it.
     """
-    folder = os.environ.get(FORKS, OFF)
-    if folder == OFF:
+    folder = os.environ.get(FORKS, "")
+    if folder in ("", OFF):
         return None
     try:
         with _server(Path(folder), entry) as server:
@@ -76,16 +76,19 @@ def end_as(status: int) -> NoReturn:
 def _server(folder: Path, entry: Callable[[], int]) -> socket.socket:
     """A connection to the server that is like this process; started where there is none."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:
-        raise PermissionError(f"{folder}: not a folder of this user alone")
-    path = folder / _likeness()
-    with open(folder / "lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as opened:
+        place = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW)
+        opened.callback(os.close, place)
+        found = os.fstat(place)
+        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:
+            raise PermissionError(f"{folder}: not a folder of this user alone")
+        near = Path(f"/proc/self/fd/{place}")  # since the path of a socket must be short
+        path = near / _likeness()
+        fcntl.flock(opened.enter_context(open(near / "lock", "a")), fcntl.LOCK_EX)
         try:
             return _connected(path)
         except (FileNotFoundError, ConnectionRefusedError):
-            _start(path, entry)
+            _start(path, entry, folder)
             return _connected(path)
 
 
@@ -107,7 +110,7 @@ def _likeness() -> str:
     ]
 
 
-def _start(path: Path, entry: Callable[[], int]) -> None:
+def _start(path: Path, entry: Callable[[], int], folder: Path) -> None:
     """Start a server that listens at `path`; who connects from now on waits for it, or is told when it has ended."""
     import subprocess
 
@@ -121,7 +124,7 @@ def _start(path: Path, entry: Callable[[], int]) -> None:
         listener.bind(str(path))
         listener.listen(socket.SOMAXCONN)
         passed = listener.fileno(), workflow
-        told = json.dumps([*passed, sys.path, entry.__module__, entry.__name__, str(path.parent)])
+        told = json.dumps([*passed, sys.path, entry.__module__, entry.__name__, str(folder)])
         nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         command = [sys.executable, "-c", SERVER, told]
         # The process that is waited for here leaves the server to the system, so that no job counts it as its own.
