@@ -18,7 +18,7 @@ from typing import Any
 
 from gazepipe import __version__
 from gazepipe.commands import COMMANDS, count
-from gazepipe.dag import cores, orphans
+from gazepipe.dag import cores, forking, orphans
 from gazepipe.dag.signature import LIST, OPTIONAL, OPTIONAL_LIST, signature
 from gazepipe.dag.stage import Stage
 from gazepipe.dag.stages import STAGES
@@ -119,7 +119,11 @@ def _run_stage(stage: Stage, args: argparse.Namespace) -> None:
     if processes > 1 and rank is not None:
         takes.call(settings, **given)
         return
-    with orphans.at_work(Path(job["root"])) if job else nullcontext(), _held(stage, settings, args) as slots:
+    with orphans.at_work(Path(job["root"])) if job else nullcontext(), _held(stage, settings, args) as (gpus, slots):
+        if job and processes == 1 and not gpus:
+            status = forking.forked(main, [sys.argv[0], *args.argv], takes.module)
+            if status is not None:
+                forking.end_as(status)
         began, continues = time.monotonic(), os.path.exists(job.get("state", ""))
         if job:
             # The one who watches the workflow tells by it who waits and who works.
@@ -152,8 +156,8 @@ def _typed(takes: Any, settings: dict) -> Any:
 
 
 @contextmanager
-def _held(stage: Stage, settings: Any, args: argparse.Namespace) -> Iterator[int]:
-    """Hold the GPUs and core slots of a stage, for all its processes; yields the number of slots.
+def _held(stage: Stage, settings: Any, args: argparse.Namespace) -> Iterator[tuple[list[str], int]]:
+    """Hold the GPUs and core slots of a stage, for all its processes; yields the GPUs and the number of slots.
 
     GPUs first: a job that holds a GPU may wait for cores, one that holds cores never waits for a GPU.
     """
@@ -164,8 +168,8 @@ def _held(stage: Stage, settings: Any, args: argparse.Namespace) -> Iterator[int
     slots = stage.cores(settings)
     if slots and getattr(args, "workers", 1) > 1:
         slots = args.workers
-    with cores.hold_gpus(gpus), nullcontext(0) if slots is None else cores.hold(slots) as held:
-        yield held
+    with cores.hold_gpus(gpus) as held, nullcontext(0) if slots is None else cores.hold(slots) as count:
+        yield held, count
 
 
 def _json(text: str) -> dict:

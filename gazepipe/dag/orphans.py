@@ -42,21 +42,33 @@ def at_work(root: Path) -> Iterator[None]:
         with suppress(OSError):
             root.mkdir(parents=True, exist_ok=True)
             fcntl.flock(held.enter_context(open(root / STAGES, "a")), fcntl.LOCK_SH)
-        _follow(os.environ.get(WORKFLOW, ""))
+        _follow()
         yield
 
 
-def _follow(workflow: str) -> None:
-    pid, _, place = workflow.partition(" ")
+def watched() -> int | None:
+    """A descriptor that is readable once this stage's workflow has ended; None where it has none, or none is seen.
+
+    Raises ProcessLookupError where it has ended.
+    """
+    pid, _, place = os.environ.get(WORKFLOW, "").partition(" ")
     if not pid.isdecimal() or place != _here():
-        return
+        return None
     try:
-        descriptor = os.pidfd_open(int(pid))
+        return os.pidfd_open(int(pid))
+    except ProcessLookupError:
+        raise
+    except (AttributeError, OSError):
+        return None  # a system without such descriptors: the workflow's next start waits for this stage
+
+
+def _follow() -> None:
+    try:
+        descriptor = watched()
     except ProcessLookupError:
         os.kill(os.getpid(), signal.SIGTERM)
-    except (AttributeError, OSError):
-        return  # a system without such descriptors: the workflow's next start waits for this stage
-    else:
+        return
+    if descriptor is not None:
         threading.Thread(target=_end_with, args=(descriptor,), daemon=True).start()
 
 

@@ -3,7 +3,7 @@ import json
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from gazepipe.config.load import load
-from gazepipe.dag import orphans
+from gazepipe.dag import forking, orphans
 from gazepipe.dag.cores import shared
 from gazepipe.dag.lock import Lock
 from gazepipe.dag.measured import noted, start
@@ -50,6 +50,9 @@ onstart:
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(2)
+    # Jobs of a cluster each have a Snakemake of their own.
+    if workflow.local_exec:
+        forking.lead()
     jobs = [
         Job.of(job.rule.name, **job.wildcards_dict)
         for job in workflow.dag.needrun_jobs()
