@@ -168,8 +168,8 @@ def _held(stage: Stage, settings: Any, args: argparse.Namespace) -> Iterator[tup
     slots = stage.cores(settings)
     if slots and getattr(args, "workers", 1) > 1:
         slots = args.workers
-    with cores.hold_gpus(gpus) as held, nullcontext(0) if slots is None else cores.hold(slots) as count:
-        yield held, count
+    with cores.hold_gpus(gpus) as held, nullcontext(0) if slots is None else cores.hold(slots) as number:
+        yield held, number
 
 
 def _json(text: str) -> dict:
