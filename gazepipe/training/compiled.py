@@ -40,7 +40,9 @@ def uses_graphs(context: Context) -> bool:
     return is_on(context) and context.device.type == "cuda" and pixels <= SMALL_BATCH
 
 
-def compiled(forward: Callable[..., Outputs], context: Context, backend: str = "inductor") -> Callable[..., Outputs]:
+def compiled(
+    forward: Callable[..., Outputs], context: Context, backend: str | Callable[..., Any] = "inductor"
+) -> Callable[..., Outputs]:
     """`forward`, a function of a model, images and plain values, compiled where it is on; a line says if it cannot be.
 
     Kernels are chosen without timing them, so that a run repeats.
@@ -56,7 +58,7 @@ def compiled(forward: Callable[..., Outputs], context: Context, backend: str = "
             try:
                 return fast(*arguments)
             except torch._dynamo.exc.TorchDynamoException as error:
-                reason = str(error).strip().splitlines()[0]
+                reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
                 print(f"training.compile: not compiled ({reason})", file=sys.stderr, flush=True)
                 fast = None
         return forward(*arguments)

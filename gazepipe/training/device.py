@@ -3,7 +3,8 @@
 import os
 import resource
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -54,8 +55,8 @@ def make_deterministic() -> None:
 
 
 def standard_normal(shape: torch.Size, generator: torch.Generator, device: torch.device) -> torch.Tensor:
-    """Normal numbers on the device, decided by the CPU's `generator`: drawn from it, but on a GPU from a generator there,
-    which one draw seeds. A CPU takes longer to draw the noise of a batch than a GPU to learn from it.
+    """Normal numbers on the device, decided by the CPU's `generator`: drawn from it, but on a GPU from a generator
+    there, which one draw seeds. A CPU takes longer to draw the noise of a batch than a GPU to learn from it.
     """
     if device.type != "cuda":
         return sent(torch.randn(shape, generator=generator), device)
@@ -76,6 +77,18 @@ def set_random_states(device: torch.device, states: dict[str, torch.Tensor]) -> 
     torch.set_rng_state(states["cpu"])
     if device.type in states and device.type != "cpu":
         torch.get_device_module(device).set_rng_state(states[device.type])
+
+
+@contextmanager
+def memory_told(label: str, batch_size: int) -> Iterator[None]:
+    """UserError in place of torch's own where the memory of a GPU does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{label}: the GPU has too little memory for training.batch_size {batch_size}; "
+            "lower it, or the jobs that share a GPU (GAZEPIPE_JOBS_PER_GPU)"
+        ) from None
 
 
 def device_name(device: torch.device) -> str:

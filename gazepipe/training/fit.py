@@ -25,7 +25,7 @@ from gazepipe.training.samples import Samples, batches, evaluation_batch, normal
 from gazepipe.training.settings import EarlyStopping
 from gazepipe.training.state import State
 from gazepipe.training.tensorboard import scalar_log
-from gazepipe.training.transfer import prefetched
+from gazepipe.training.transfer import prefetched, sent
 
 HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "validation_error")
 
@@ -226,7 +226,7 @@ def prepared(
     """Batches (u8 images, targets) as floats on the run's device, augmented and normalised."""
     draws = run.generators["augmentation"]
     for images, target in raw:
-        seen, target = to_unit(images, run.device), target.to(run.device)
+        seen, target = to_unit(images, run.device), sent(target, run.device)
         seen, target = augment(seen, target, run.regime.augmentation, draws)
         yield normalised(seen, samples.mean, samples.std), target
 
