@@ -1,8 +1,8 @@
 """Slots: heavy jobs of every workflow on this machine share the cores and GPUs that are really there.
 
 `snakemake --cores 8` on two cores starts eight jobs; each heavy one waits here, before it imports anything large, until
-as many slots are free as it has threads, and a GPU of its own where it would use one. A slot is a file lock, which the
-kernel drops when its holder dies, however that happens; nothing has to be cleaned.
+as many slots are free as it has threads, and a GPU where it would use one, alone or with a few others. A slot is a
+file lock, which the kernel drops when its holder dies, however that happens; nothing has to be cleaned.
 """
 
 import fcntl
@@ -24,6 +24,7 @@ from gazepipe.errors import UserError
 POLL_SECONDS = 0.05
 DISABLE = "GAZEPIPE_SLOTS"  # set to "off" where a scheduler already hands out cores and GPUs
 GPUS = "GAZEPIPE_GPUS"  # number of GPUs, in place of what is found
+JOBS_PER_GPU = "GAZEPIPE_JOBS_PER_GPU"  # jobs that share each GPU; 1 unless set
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SLURM_JOB = "SLURM_JOB_ID"
 HELD = "has its cores"  # what a job of a workflow writes to its log then
@@ -50,7 +51,8 @@ def hold(count: int, folder: Path | None = None, total: int | None = None) -> It
     if os.environ.get(DISABLE) == "off":
         yield count
         return
-    with _held([f"core{index}" for index in range(total)], count, folder or slot_folder()):
+    names = [f"core{index}" for index in range(total)]
+    with _held(dict(zip(names, names, strict=True)), count, folder or slot_folder()):
         yield count
 
 
@@ -102,17 +104,19 @@ def _folder(kind: str, *names: str) -> Path:
 
 @contextmanager
 def hold_gpus(count: int, folder: Path | None = None) -> Iterator[list[str]]:
-    """Hold `count` GPUs that no other job holds, and show only these to CUDA; yields their names.
+    """Hold a slot of each of `count` GPUs, and show only these to CUDA; yields their names.
 
-    Without GPUs, with `count` 0 and with GAZEPIPE_SLOTS=off nothing is held, and nothing changes.
+    A GPU has as many slots as GAZEPIPE_JOBS_PER_GPU says, 1 unless it is set; first slots are taken first, so that jobs
+    spread over the GPUs. Without GPUs, with `count` 0 and with GAZEPIPE_SLOTS=off nothing is held, and nothing changes.
     """
     found = gpus() if count and os.environ.get(DISABLE) != "off" else []
     if not found:
         yield []
         return
-    names = {f"gpu-{re.sub('[^A-Za-z0-9-]', '_', name)}": name for name in found}
-    with _held(list(names), min(count, len(names)), folder or gpu_folder()) as slots:
-        before, mine = os.environ.get(VISIBLE), [names[slot] for slot in slots]
+    slots = {_gpu_slot(name, number): name for number in range(_jobs_per_gpu()) for name in found}
+    with _held(slots, min(count, len(found)), folder or gpu_folder()) as held:
+        mine = [name for name in found if name in held]
+        before = os.environ.get(VISIBLE)
         os.environ[VISIBLE] = ",".join(mine)
         try:
             yield mine
@@ -123,9 +127,21 @@ def hold_gpus(count: int, folder: Path | None = None) -> Iterator[list[str]]:
                 os.environ[VISIBLE] = before
 
 
+def _jobs_per_gpu() -> int:
+    asked = os.environ.get(JOBS_PER_GPU, "1")
+    if not asked.isdecimal() or int(asked) == 0:
+        raise UserError(f"{JOBS_PER_GPU}: {asked!r} is no number of jobs, 1 or more; give one, or unset it")
+    return int(asked)
+
+
+def _gpu_slot(name: str, number: int) -> str:
+    """The lock of a GPU's first, second, ... slot; the first has the name that it had before GPUs were shared."""
+    return f"gpu-{re.sub('[^A-Za-z0-9-]', '_', name)}{f'.{number}' if number else ''}"
+
+
 @contextmanager
-def _held(names: list[str], count: int, folder: Path) -> Iterator[list[str]]:
-    """Hold `count` of the locks `names` in `folder`; yields those held, in the order of `names`.
+def _held(slots: dict[str, str], count: int, folder: Path) -> Iterator[set[str]]:
+    """Hold locks in `folder` of `count` different owners, of `slots` from a lock to its owner; yields the owners.
 
     Waiting jobs queue at one more lock, so that two wide jobs can never each hold half of what both need.
     """
@@ -135,15 +151,15 @@ def _held(names: list[str], count: int, folder: Path) -> Iterator[list[str]]:
             fcntl.flock(queue, fcntl.LOCK_EX)
             taken: set[str] = set()
             while len(taken) < count:
-                for name in names:
-                    if name not in taken and len(taken) < count:
-                        slot = _try_lock(folder / f"{name}.lock")
-                        if slot is not None:
-                            held.enter_context(slot)
-                            taken.add(name)
+                for slot, owner in slots.items():
+                    if owner not in taken and len(taken) < count:
+                        lock = _try_lock(folder / f"{slot}.lock")
+                        if lock is not None:
+                            held.enter_context(lock)
+                            taken.add(owner)
                 if len(taken) < count:
                     time.sleep(POLL_SECONDS)
-        yield [name for name in names if name in taken]
+        yield taken
 
 
 def _try_lock(path: Path) -> TextIO | None:

@@ -45,8 +45,8 @@ Rates = dict[str, dict[str, Amounts]]
 
 @dataclass(frozen=True)
 class Cost:
-    """Processor time of a job (s), its largest resident size (MB), and what says so: `rates`, the jobs of its `stage`,
-    or the same `job` when it last ran."""
+    """Processor time of a job (s; where it computes on a GPU, the time that it holds one), its largest resident size
+    (MB), and what says so: `rates`, the jobs of its `stage`, or the same `job` when it last ran."""
 
     seconds: float
     memory_mb: float
@@ -72,6 +72,13 @@ class Costs:
         # How fast this machine is, for stages of which nothing has run.
         self._machine = scale([scale(found[0]) for found in ratios.values()])
 
+    def on_gpu(self, job: Job) -> bool:
+        """Whether the configuration names the GPU and the job uses one: its seconds are then those of the GPU."""
+        return self.plan.config.device == "cuda" and STAGES[job.stage].gpus(self.plan.settings(job)) > 0
+
+    def _took(self, job: Job, took: Measured) -> float:
+        return took.wall if self.on_gpu(job) and took.wall is not None else took.seconds
+
     def _same(self, job: Job, took: Measured) -> bool:
         """Whether the plan's job does what was measured."""
         try:
@@ -85,14 +92,13 @@ class Costs:
         for job, took in self._before.items():
             seconds, memory = self.predicted(job)
             ratios = found.setdefault(job.stage, ([], []))
-            ratios[0].append(took.seconds / seconds)
+            ratios[0].append(self._took(job, took) / seconds)
             ratios[1].append(took.memory_mb / memory)
         return found
 
     def _predicted(self, job: Job) -> tuple[float, float]:
         """Seconds and MB by the rates alone."""
-        amounts, table = work(self.plan, job), self.rates
-        gpu = self.plan.config.device == "cuda" and STAGES[job.stage].gpus(self.plan.settings(job)) > 0
+        amounts, table, gpu = work(self.plan, job), self.rates, self.on_gpu(job)
         machine = {name: rate / (GPU_SPEED if gpu else 1) for name, rate in table["machine"].items()}
         seconds = _total(amounts.seconds, {**table["seconds"].get(job.stage, {}), **machine})
         held = {name: rate for name, rate in table["memory"].get(job.stage, {}).items() if not (gpu and name in ON_GPU)}
@@ -102,7 +108,7 @@ class Costs:
     def _of(self, job: Job) -> Cost:
         if job in self._before:
             took = self._before[job]
-            return Cost(took.seconds, took.memory_mb, "job")
+            return Cost(self._took(job, took), took.memory_mb, "job")
         seconds, memory = self.predicted(job)
         if job.stage in self._scale:
             time, space = self._scale[job.stage]

@@ -62,7 +62,8 @@ class Planned:
 
     def seconds(self, job: Job) -> float:
         """Wall time of a job that has its cores to itself."""
-        return self.costs.of(job).seconds / max(1, self.cores(job))
+        seconds = self.costs.of(job).seconds
+        return seconds if self.costs.on_gpu(job) else seconds / max(1, self.cores(job))
 
     def tasks(self, jobs: Iterable[Job], cores: int = 1) -> dict[Job, Task]:
         """The jobs for the scheduler; those that take every core take `cores`."""
@@ -157,6 +158,10 @@ def _time(planned: Planned, run: list[Job], cores: int) -> Iterator[str]:
     chain = longest_chain(tasks)
     alone = sum(tasks[job].seconds for job in chain)
     yield f"On {cores} core{'s' * (cores != 1)}: about {told(makespan(tasks, cores))}."
+    held = [(job, STAGES[job.stage].processes(planned.plan.settings(job))) for job in run if planned.costs.on_gpu(job)]
+    if held:
+        hours = sum(planned.seconds(job) * gpus for job, gpus in held)
+        yield f"{len(held)} jobs hold a GPU, {told(hours)} in all."
     steps = " > ".join(str(job) for job in chain)
     yield f"Longest chain, {told(alone)} on however many cores: {steps}"
 

@@ -1,6 +1,7 @@
 """Knowledge distillation: objectives in which a trained network teaches another, of the same architecture or not."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import nn
 from gazepipe.errors import UserError
 from gazepipe.methods.settings import KD, FeatureKD
 from gazepipe.models.registry import forward_features, stage_channels
+from gazepipe.training.compiled import compiled
 from gazepipe.training.inherit import load_teacher
 from gazepipe.training.losses import Loss, Objective, loss_of
 from gazepipe.training.method import Kind, Network
@@ -19,8 +21,20 @@ from gazepipe.training.samples import (
     normalised,
     to_unit,
 )
+from gazepipe.training.transfer import sent
 
 NON_LOCAL_POSITIONS = 256
+
+Forward = Callable[[nn.Module, torch.Tensor, bool], tuple[torch.Tensor, list[torch.Tensor]]]
+"""(model, images, whether feature maps are wanted) -> predictions [B, 2], the maps of all stages."""
+
+
+def outputs(model: nn.Module, images: torch.Tensor, features: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The `Forward` of a network."""
+    if not features:
+        return model(images).float(), []
+    prediction, maps = forward_features(model, images)
+    return prediction.float(), maps
 
 
 class Distillation(Kind):
@@ -31,9 +45,8 @@ class Distillation(Kind):
     def objective(self, base: Objective, network: Network) -> Objective:
         (student, spec), context = network, self.context
         teacher = load_teacher(context.files["teacher"], spec, context.samples)
-        objective, self.adapters = prepare(
-            self.settings, student, teacher, context.training.loss, context.samples, self.draws, context.device
-        )
+        made = context.training.loss, context.samples, self.draws, context.device
+        objective, self.adapters = prepare(self.settings, student, teacher, *made, compiled(outputs, context))
         return objective
 
 
@@ -45,8 +58,9 @@ def prepare(
     train: Samples,
     draws: torch.Generator,
     device: torch.device,
+    forward: Forward = outputs,
 ) -> tuple[Objective, nn.Module | None]:
-    """The objective, and the adapters to train along (or None).
+    """The objective, and the adapters to train along (or None); both networks compute by `forward`.
 
     The plain objective is
     labels * loss(prediction, label) + response * loss(prediction, teacher). The share `mixed` of the images is mixed
@@ -64,16 +78,19 @@ def prepare(
     plain, smooth = loss_of(loss, train.units), loss_of("smooth_l1", train.units)
 
     def objective(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        images, known = mixed(images, kd.mixed, draws) if kd.mixed > 0 else (images, _all(images))
+        known = torch.ones(len(images), dtype=torch.bool)
+        if kd.mixed > 0:
+            images, known = mixed(images, kd.mixed, draws)
         with torch.no_grad():
-            taught, teacher_maps = _outputs(teacher, images, feature)
-        predicted, student_maps = _outputs(model, images, feature)
-        target = torch.where(known[:, None], target, taught)
+            taught, teacher_maps = forward(teacher, images, feature is not None)
+        predicted, student_maps = forward(model, images, feature is not None)
+        if not known.all():
+            target = torch.where(sent(known, target.device)[:, None], target, taught)
         trust = torch.ones(len(target), device=target.device)
         if eta is not None:
             trust = reliability_weight(taught, target, eta)
         if kd.random_target:
-            alpha = torch.rand(len(target), generator=draws).to(target.device)
+            alpha = sent(torch.rand(len(target), generator=draws), target.device)
             total = random_target_loss(predicted, taught, target, smooth, alpha * trust)
         else:
             total = response_loss(predicted, taught, target, plain, kd, trust, known)
@@ -100,25 +117,26 @@ def response_loss(
 ) -> torch.Tensor:
     """labels * mean over `known` of loss(predicted, target) + response * mean(trust * loss(predicted, taught)).
 
-    Predictions are [B, 2], trust and `known`, whether a sample has a label, [B].
+    Predictions are [B, 2], trust and `known`, whether a sample has a label, [B]; `known` is on the CPU.
     """
     imitation = kd.response * (trust * loss(predicted, taught)).mean()
     errors = loss(predicted, target)
     if known.all():
         return kd.labels * errors.mean() + imitation
+    known = sent(known, errors.device)
     return kd.labels * (errors * known).sum() / known.sum().clamp(min=1) + imitation
 
 
 def mixed(images: torch.Tensor, share: float, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Images [B, V, H, W], of which about `share` are mixed with another of the batch, w a + (1 - w) b with w ~ U(0, 1)
-    (mixup, Zhang et al. 2018, with Beta(1, 1)); and which are not, [B].
+    (mixup, Zhang et al. 2018, with Beta(1, 1)); and which are not, [B], on the CPU.
     """
     count = len(images)
     chosen = torch.rand(count, generator=draws) < share
     weight, partner = torch.rand(count, generator=draws), torch.randperm(count, generator=draws)
-    weight = torch.where(chosen, weight, 1.0).to(images)[:, None, None, None]
-    both = torch.lerp(images[partner.to(images.device)], images, weight)
-    return both.contiguous(memory_format=torch.channels_last), ~chosen.to(images.device)
+    weight = sent(torch.where(chosen, weight, 1.0), images.device, images.dtype)[:, None, None, None]
+    both = torch.lerp(images[sent(partner, images.device)], images, weight)
+    return both.contiguous(memory_format=torch.channels_last), ~chosen
 
 
 def random_target_loss(
@@ -230,10 +248,6 @@ def _spatial_attention(maps: torch.Tensor, temperature: float) -> torch.Tensor:
     return height * width * softmax.reshape(batch, 1, height, width)
 
 
-def _all(images: torch.Tensor) -> torch.Tensor:
-    return torch.ones(len(images), dtype=torch.bool, device=images.device)
-
-
 def _stage_adapters(feature: FeatureKD, ours: int, theirs: int) -> dict[str, nn.Module]:
     adapters: dict[str, nn.Module] = {}
     if feature.masked > 0:
@@ -244,12 +258,3 @@ def _stage_adapters(feature: FeatureKD, ours: int, theirs: int) -> dict[str, nn.
     if feature.non_local > 0:
         adapters["non_local"] = nn.Conv2d(ours, theirs, 1)
     return adapters
-
-
-def _outputs(
-    model: nn.Module, images: torch.Tensor, feature: FeatureKD | None
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    if not feature:
-        return model(images).float(), []
-    prediction, maps = forward_features(model, images)
-    return prediction.float(), maps

@@ -33,6 +33,7 @@ from gazepipe.training.samples import (
     to_unit,
 )
 from gazepipe.training.settings import Augmentation, Training
+from gazepipe.training.transfer import sent
 
 
 class LearnsPseudoLabels(Kind):
@@ -60,9 +61,9 @@ class LearnsPseudoLabels(Kind):
 
         def objective(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             count = max(1, round(self.settings.share * len(images)))
-            more, taught = drawn(pool, context.augmentation, count, self.draws)
-            images = torch.cat([images, more.to(images.device)]).contiguous(memory_format=torch.channels_last)
-            return base(model, images, torch.cat([target, taught.to(target)]))
+            more, taught = drawn(pool, context.augmentation, count, self.draws, images.device)
+            images = torch.cat([images, more]).contiguous(memory_format=torch.channels_last)
+            return base(model, images, torch.cat([target, taught.to(target.dtype)]))
 
         return objective
 
@@ -122,18 +123,22 @@ def moved(images: torch.Tensor, x: int, y: int) -> torch.Tensor:
 
 
 def drawn(
-    pool: Sequence[Labelled], augmentation: Augmentation, count: int, draws: torch.Generator
+    pool: Sequence[Labelled],
+    augmentation: Augmentation,
+    count: int,
+    draws: torch.Generator,
+    device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`count` images [count, V, H, W] of the pool, with replacement, each as likely, augmented and normalised, and
-    their labels [count, 2].
+    their labels [count, 2], on the device.
     """
     starts = np.cumsum([0, *(len(some.label) for some in pool)])
     chosen = torch.randint(int(starts[-1]), (count,), generator=draws).sort().values.numpy()
     places = [chosen[(chosen >= start) & (chosen < end)] - start for start, end in pairwise(starts)]
     parts = [some.samples.images[some.samples.rows[own]] for some, own in zip(pool, places, strict=True)]
     label = torch.cat([some.label[torch.from_numpy(own)] for some, own in zip(pool, places, strict=True)])
-    images = to_unit(torch.from_numpy(np.concatenate(parts)), torch.device("cpu"))
-    images, label = augment(images, label, augmentation, draws)
+    images = to_unit(sent(torch.from_numpy(np.concatenate(parts)), device), device)
+    images, label = augment(images, sent(label, device), augmentation, draws)
     return normalised(images, pool[0].samples.mean, pool[0].samples.std), label
 
 

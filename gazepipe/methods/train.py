@@ -19,7 +19,13 @@ from gazepipe.errors import UserError
 from gazepipe.methods.settings import Kinds, TrainSettings
 from gazepipe.models.registry import build
 from gazepipe.models.weights import save_weights
-from gazepipe.training.device import device_name, make_deterministic, peak_memory_mb, resolve_device
+from gazepipe.training.device import (
+    device_name,
+    make_deterministic,
+    memory_told,
+    peak_memory_mb,
+    resolve_device,
+)
 from gazepipe.training.distributed import Group, joined, state_of
 from gazepipe.training.fit import HISTORY_COLUMNS, Fitted, derived_seed, fit
 from gazepipe.training.inherit import description, load_like, spec_like
@@ -148,18 +154,19 @@ class _Run:
         context = replace(self.context, training=training)
         model, spec = network[0].to(context.device), network[1]
         kinds = _kinds(self.settings.kinds, context)
-        return fit(
-            model,
-            reduce(lambda samples, kind: kind.samples(samples), kinds.values(), context.samples),
-            self.validation,
-            regime(kinds, (model, spec), context, self.settings.augmentation),
-            context.seed,
-            context.device,
-            label=str(self.folder),
-            log_dir=self.folder / "tensorboard" / training.tag if training.tensorboard else None,
-            state=state,
-            group=self.group,
-        )
+        with memory_told(str(self.folder), training.batch_size):
+            return fit(
+                model,
+                reduce(lambda samples, kind: kind.samples(samples), kinds.values(), context.samples),
+                self.validation,
+                regime(kinds, (model, spec), context, self.settings.augmentation),
+                context.seed,
+                context.device,
+                label=str(self.folder),
+                log_dir=self.folder / "tensorboard" / training.tag if training.tensorboard else None,
+                state=state,
+                group=self.group,
+            )
 
     def recover(self, name: str, smaller: Callable[[], Network], epochs: int) -> Network:
         """See `gazepipe.training.method.Recover`; the state and what came of it are kept beside the run's."""

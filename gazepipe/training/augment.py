@@ -2,7 +2,7 @@
 
 At most one geometric or sharpness operation (or one pair of them) touches a sample, and most samples get
 none: each is worked on as a sub-batch, so the cost follows the share. All draws come from one CPU generator,
-which makes a run the same on every device. Images are floats in [0, 1].
+which makes a run the same on every device; but a GPU draws the pixel noise itself. Images are floats in [0, 1].
 """
 
 import math
@@ -10,7 +10,9 @@ import math
 import torch
 import torch.nn.functional as F
 
+from gazepipe.training.device import standard_normal
 from gazepipe.training.settings import Augmentation
+from gazepipe.training.transfer import sent
 
 CROP_AREA = (0.8, 0.95)
 CROP_ASPECT = (0.9, 1.1)
@@ -35,7 +37,7 @@ def augment(
         chosen = torch.nonzero((plan == number).any(dim=1)).flatten()
         if len(chosen) == 0:
             continue
-        rows = chosen.to(images.device)
+        rows = sent(chosen, images.device)
         if name == "flip":
             images[rows] = images[rows].flip(-1)
             target[rows, 1] = -target[rows, 1]
@@ -50,7 +52,7 @@ def shifted(images: torch.Tensor, share: float, generator: torch.Generator) -> t
     if reach == 0:
         return images
     count, views, height, width = images.shape
-    moved = torch.randint(-reach, reach + 1, (2, count), generator=generator).to(images.device)
+    moved = sent(torch.randint(-reach, reach + 1, (2, count), generator=generator), images.device)
     rows = (torch.arange(height, device=images.device) + moved[0][:, None]).clamp(0, height - 1)
     columns = (torch.arange(width, device=images.device) + moved[1][:, None]).clamp(0, width - 1)
     places = rows[:, :, None] * width + columns[:, None, :]
@@ -86,7 +88,7 @@ def resized_crop(images: torch.Tensor, area: tuple[float, float], generator: tor
     theta[:, 0, 0], theta[:, 1, 1] = width, height
     theta[:, 0, 2] = (1 - width) * _uniform(count, (-1, 1), generator)
     theta[:, 1, 2] = (1 - height) * _uniform(count, (-1, 1), generator)
-    grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
+    grid = F.affine_grid(sent(theta, images.device), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
@@ -96,7 +98,7 @@ def blur(images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """
     offsets = torch.arange(-2.0, 3.0)
     kernel = torch.exp(-0.5 * (offsets / sigma[:, None]).square())
-    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).to(images)
+    kernel = _like(kernel / kernel.sum(dim=1, keepdim=True), images)
     height, width = images.shape[-2:]
     padded = F.pad(images, (2, 2, 2, 2), mode="reflect")
     rows = sum(kernel[:, k, None, None, None] * padded[..., k : k + height, :] for k in range(5))
@@ -111,11 +113,11 @@ def sharpen(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     1].
     """
     height, width = images.shape[-2:]
-    kernel = images.new_tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]])[None, None] / 13
+    kernel = _like(torch.tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]), images)[None, None] / 13
     smooth = images.clone()
     inner = F.conv2d(images.reshape(-1, 1, height, width), kernel)
     smooth[..., 1:-1, 1:-1] = inner.reshape(*images.shape[:2], height - 2, width - 2)
-    return torch.lerp(smooth, images, factor.to(images)[:, None, None, None]).clamp_(0, 1)
+    return torch.lerp(smooth, images, _like(factor, images)[:, None, None, None]).clamp_(0, 1)
 
 
 def photometric(images: torch.Tensor, settings: Augmentation, generator: torch.Generator) -> torch.Tensor:
@@ -124,18 +126,22 @@ def photometric(images: torch.Tensor, settings: Augmentation, generator: torch.G
     contrast, brightness, noise = settings.contrast, settings.brightness, settings.noise
     if contrast == brightness == noise == 0:
         return images
-    gain = _uniform(count, (1 - contrast, 1 + contrast), generator).to(images)[:, None, None, None]
-    light = _uniform(count, (1 - brightness, 1 + brightness), generator).to(images)[:, None, None, None]
+    gain = _like(_uniform(count, (1 - contrast, 1 + contrast), generator), images)[:, None, None, None]
+    light = _like(_uniform(count, (1 - brightness, 1 + brightness), generator), images)[:, None, None, None]
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     images = (images - mean) * (gain * light) + mean * light
     if noise > 0:
-        deviation = _uniform(count, (0, noise), generator)[:, None, None, None]
-        images = images + (torch.randn(images.shape, generator=generator) * deviation).to(images)
+        deviation = sent(_uniform(count, (0, noise), generator), images.device)[:, None, None, None]
+        images = images + (standard_normal(images.shape, generator, images.device) * deviation).to(images)
     return images.clamp(0, 1)
 
 
 def _uniform(count: int, limits: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
     return torch.rand(count, generator=generator) * (limits[1] - limits[0]) + limits[0]
+
+
+def _like(values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    return sent(values, images.device, images.dtype)
 
 
 def _crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -3,10 +3,13 @@
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from gazepipe.errors import UserError
+from gazepipe.training.transfer import sent
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -26,9 +29,9 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16" if native else "fp32"
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """Mixed precision for `fp16` and `bf16`, nothing for `fp32`."""
-    return torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST)
+    return torch.autocast(device.type, AUTOCAST[precision]) if precision in AUTOCAST else nullcontext()
 
 
 def resolve_device(name: str) -> torch.device:
@@ -47,6 +50,18 @@ def make_deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Else every new tensor is filled before it is written: a tenth of a training step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def standard_normal(shape: torch.Size, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    """Normal numbers on the device, decided by the CPU's `generator`: drawn from it, but on a GPU from a generator
+    there, which one draw seeds. A CPU takes longer to draw the noise of a batch than a GPU to learn from it.
+    """
+    if device.type != "cuda":
+        return sent(torch.randn(shape, generator=generator), device)
+    seed = torch.randint(2**62, (), generator=generator).item()
+    return torch.randn(shape, generator=torch.Generator(device).manual_seed(seed), device=device)
 
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
@@ -62,6 +77,18 @@ def set_random_states(device: torch.device, states: dict[str, torch.Tensor]) -> 
     torch.set_rng_state(states["cpu"])
     if device.type in states and device.type != "cpu":
         torch.get_device_module(device).set_rng_state(states[device.type])
+
+
+@contextmanager
+def memory_told(label: str, batch_size: int) -> Iterator[None]:
+    """UserError in place of torch's own where the memory of a GPU does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{label}: the GPU has too little memory for training.batch_size {batch_size}; "
+            "lower it, or the jobs that share a GPU (GAZEPIPE_JOBS_PER_GPU)"
+        ) from None
 
 
 def device_name(device: torch.device) -> str:

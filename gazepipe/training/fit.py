@@ -25,6 +25,7 @@ from gazepipe.training.samples import Samples, batches, evaluation_batch, normal
 from gazepipe.training.settings import EarlyStopping
 from gazepipe.training.state import State
 from gazepipe.training.tensorboard import scalar_log
+from gazepipe.training.transfer import prefetched, sent
 
 HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "validation_error")
 
@@ -177,7 +178,8 @@ def _learn(
     size, done = training.batch_size, len(run.losses)
     steps = max(1, len(train) // size)
     first = run.epoch * steps
-    shown = track(batches(train, size, order, start=done, share=run.group.share), label, steps - done, "batch")
+    read = batches(train, size, order, start=done, share=run.group.share)
+    shown = track(prefetched(read, run.device), label, steps - done, "batch")
     ready = prepared(shown, train, run)
     for step, (images, target) in enumerate(ready, first + done):
         set_rate(run.optimizer, training.learning_rate * rate_factor(training, step, steps))
@@ -224,7 +226,7 @@ def prepared(
     """Batches (u8 images, targets) as floats on the run's device, augmented and normalised."""
     draws = run.generators["augmentation"]
     for images, target in raw:
-        seen, target = to_unit(images, run.device), target.to(run.device)
+        seen, target = to_unit(images, run.device), sent(target, run.device)
         seen, target = augment(seen, target, run.regime.augmentation, draws)
         yield normalised(seen, samples.mean, samples.std), target
 
@@ -266,14 +268,15 @@ def subject_errors(
     Each process of the `group` predicts its share of every batch.
     """
     model.eval()
-    predicted = [torch.empty(0, 2)]
+    predicted = [torch.empty(0, 2, device=device)]
     with torch.inference_mode(), autocast(device, precision):
-        for images, _ in batches(samples, group.size * evaluation_batch(samples), share=group.share):
+        read = batches(samples, group.size * evaluation_batch(samples), share=group.share)
+        for images, _ in prefetched(read, device):
             if len(images) > 0:
                 seen = normalised(to_unit(images, device), samples.mean, samples.std)
-                predicted.append(model(seen).float().cpu())
+                predicted.append(model(seen).float())
             pause()
-    whole = group.whole(torch.cat(predicted), len(samples))
+    whole = group.whole(torch.cat(predicted).cpu(), len(samples))
     found = errors(whole.numpy() * np.float32(samples.scale), samples.target, samples.units)
     return {str(name): float(found[samples.subject == name].mean()) for name in np.unique(samples.subject)}
 

@@ -75,11 +75,16 @@ def gaze_vector(angles: torch.Tensor) -> torch.Tensor:
     return torch.stack([-pitch.cos() * yaw.sin(), -pitch.sin(), -pitch.cos() * yaw.cos()], dim=-1)
 
 
-def supervised(loss: Loss) -> Objective:
-    """Objective of plain training: the mean loss of the predictions."""
+def predicted(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The predictions [B, 2] in float32."""
+    return model(images).float()
+
+
+def supervised(loss: Loss, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor] = predicted) -> Objective:
+    """Objective of plain training: the mean loss of the predictions, which `forward` makes."""
 
     def objective(model: nn.Module, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return loss(model(images).float(), target).mean()
+        return loss(forward(model, images), target).mean()
 
     return objective
 

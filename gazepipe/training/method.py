@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from gazepipe.models.settings import Spec
-from gazepipe.training.losses import Objective, loss_of, supervised
+from gazepipe.training.compiled import compiled, stepwise
+from gazepipe.training.losses import Objective, loss_of, predicted, supervised
 from gazepipe.training.samples import Samples
 from gazepipe.training.settings import Augmentation, Training
 
@@ -103,14 +104,15 @@ def regime(kinds: Mapping[str, Kind], network: Network, context: Context, augmen
     training, cycles = context.training, 1
     for kind in kinds.values():
         training, cycles = kind.schedule(training, cycles)
-    plain = supervised(loss_of(training.loss, context.samples.units))
+    plain = supervised(loss_of(training.loss, context.samples.units), compiled(predicted, context))
+    objective = reduce(lambda base, kind: kind.objective(base, network), kinds.values(), plain)
 
     def before_cycle(cycle: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> Told:
         told = {name: kind.before_cycle(cycle, model, optimizer) for name, kind in kinds.items()}
         return {name: what for name, what in told.items() if what}
 
     return Regime(
-        objective=reduce(lambda base, kind: kind.objective(base, network), kinds.values(), plain),
+        objective=stepwise(objective, context),
         training=training,
         augmentation=augmentation,
         cycles=cycles,

@@ -22,14 +22,22 @@ class Average(AveragedModel):
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        super().__init__(model, multi_avg_fn=self._approach)
+        super().__init__(model)
         self.requires_grad_(False)
         self.decay = decay
         self.n_averaged.fill_(1)  # the weights at the start count as one
 
-    def _approach(self, averaged: list[torch.Tensor], current: list[torch.Tensor], _: torch.Tensor) -> None:
-        count = self.n_averaged.item()  # on the CPU: the number that is handed over lies on the GPU
-        torch._foreach_lerp_(averaged, current, 1 - min(self.decay, (1 + count) / (10 + count)))
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Approach the model's weights, and take over its batch statistics. The count stays on the CPU: torch's own
+        method would send it to the GPU and wait.
+        """
+        count = self.n_averaged.item()
+        weight = 1 - min(self.decay, (1 + count) / (10 + count))
+        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), weight)
+        for own, current in zip(self.module.buffers(), model.buffers(), strict=True):
+            own.copy_(current)
+        self.n_averaged += 1
 
 
 @dataclass

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -136,6 +137,43 @@ def test_no_two_jobs_get_the_same_gpu(start_gpu, tmp_path, environment):
     assert len(moments) == 2 * 12
     assert max(map(len, moments)) == 3
     assert set().union(*moments) == set(environment.get("CUDA_VISIBLE_DEVICES", "0,1,2").split(","))
+
+
+def most_held(tmp_path) -> dict[str, int]:
+    """The most jobs that held each device at once."""
+    now, most = Counter(), Counter()
+    for line in (tmp_path / "log").read_text().split():
+        now[line[1:]] += 1 if line[0] == "+" else -1
+        most[line[1:]] = max(most[line[1:]], now[line[1:]])
+    return dict(most)
+
+
+def test_as_many_jobs_share_a_gpu_as_are_asked_for(start_gpu, tmp_path):
+    shared = {"GAZEPIPE_GPUS": "2", "GAZEPIPE_JOBS_PER_GPU": "2"}
+    processes = [start_gpu(count, 0.5, **shared) for count in (1, 1, 1, 1, 1, 1, 2, 2)]
+    assert [process.wait(timeout=120) for process in processes] == [0] * len(processes)
+    assert len((tmp_path / "log").read_text().split()) == 2 * 10
+    assert max(most_held(tmp_path).values()) == 2
+
+
+def test_jobs_spread_over_the_gpus_before_they_share_one(start_gpu, tmp_path):
+    log = tmp_path / "log"
+    # The last one's processes get a GPU each.
+    for count, expected in ((1, "0"), (1, "01"), (1, "010"), (2, "01001")):
+        holder = start_gpu(count, 600, GAZEPIPE_GPUS="2", GAZEPIPE_JOBS_PER_GPU="3")
+        while not log.exists() or len(log.read_text().split()) < len(expected):
+            assert holder.poll() is None
+            time.sleep(0.02)
+        assert log.read_text().split() == [f"+{name}" for name in expected]
+
+
+@pytest.mark.parametrize("given", ["0", "two", "-1", "1.5", ""])
+def test_no_number_of_jobs_for_a_gpu(tmp_path, monkeypatch, given):
+    monkeypatch.delenv(slots.VISIBLE, raising=False)
+    monkeypatch.setenv(slots.GPUS, "1")
+    monkeypatch.setenv(slots.JOBS_PER_GPU, given)
+    with pytest.raises(UserError, match=r"GAZEPIPE_JOBS_PER_GPU: .* 1 or more"), slots.hold_gpus(1, tmp_path):
+        pass
 
 
 def test_a_killed_holder_gives_its_gpu_back(start_gpu, tmp_path):

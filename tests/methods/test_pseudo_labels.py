@@ -92,14 +92,14 @@ def test_a_pool_draws_from_all_its_images_alike_and_with_their_labels(tmp_path):
     found = unlabelled(stores, weights, SPEC, train)
     given = [torch.tensor([[0.0, 1], [10, 11], [20, 21]]), torch.tensor([[100.0, 101]])]
     pool = [Labelled(some, label) for some, label in zip(found, given, strict=True)]
-    images, label = drawn(pool, STILL, 4000, torch.Generator().manual_seed(5))
+    images, label = drawn(pool, STILL, 4000, torch.Generator().manual_seed(5), CPU)
     values = ((images[:, 0, :, -1].mean(dim=1) * 2 + 0.25) * 255).round().int()
     numbers, counts = torch.unique(values, return_counts=True)
     assert numbers.tolist() == [0, 10, 20, 100]
     assert (counts / 4000 - 0.25).abs().max() < 0.03
     assert torch.equal(label[:, 0].int(), values)
     assert torch.equal(label[:, 1].int(), values + 1)
-    again, _ = drawn(pool, STILL, 4000, torch.Generator().manual_seed(5))
+    again, _ = drawn(pool, STILL, 4000, torch.Generator().manual_seed(5), CPU)
     assert torch.equal(images, again)
     with pytest.raises(UserError, match="holds images of 1x32x64, the network takes 1x36x64"):
         unlabelled(stores, weights, {**SPEC, "input": [1, 36, 64]}, train)
@@ -109,7 +109,7 @@ def test_a_mirrored_image_is_learnt_with_a_mirrored_label(tmp_path):
     store = toy_store(tmp_path / "a.h5", 1, "a")
     pool = [Labelled(samples_of(open_store(store), None), torch.tensor([[0.5, 0.25]]))]
     always = STILL.model_copy(update={"flip": 1.0})
-    images, label = drawn(pool, always, 6, torch.Generator().manual_seed(5))
+    images, label = drawn(pool, always, 6, torch.Generator().manual_seed(5), CPU)
     assert (images[..., -1] > images[..., 0]).all()
     assert torch.equal(label, torch.tensor([[0.5, -0.25]]).expand(6, 2))
 
