@@ -1,6 +1,7 @@
 # make tables   from nothing to results/tables.md and the page results/index.html (creates .venv first)
 # make report   Snakemake's own report, results/report.html, and the page again with a link to it
 # make test     the tests
+# make bench    every measurement of speed, into docs/results/speed.md
 # make lint     linters, as CI runs them
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: tables report test lint smoke clean
+.PHONY: tables report test bench lint smoke clean
 
 tables: $(READY)
 	snakemake --cores $(CORES) results/tables.md results/index.html
@@ -26,6 +27,9 @@ report: $(READY)
 # A file's tests go to one process, so that what they share is made once; the order is that of tests/conftest.py.
 test: $(READY)
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+bench: $(READY)
+	python benchmarks/bench.py
 
 lint: $(READY)
 	ruff check .
