@@ -2,6 +2,7 @@
 # make report   Snakemake's own report, results/report.html, and the page again with a link to it
 # make test     the tests, but for slow ones
 # make test-all every test (make test-slow: the slow ones)
+# make bench    every measurement of speed, into docs/results/speed.md
 # make lint     linters, as CI runs them
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: tables report test test-slow test-all lint smoke clean
+.PHONY: tables report test test-slow test-all bench lint smoke clean
 
 tables: $(READY)
 	gazepipe run --cores $(CORES) results/tables.md results/index.html
@@ -35,6 +36,9 @@ test-slow: $(READY)
 
 test-all: $(READY)
 	$(PYTEST)
+
+bench: $(READY)
+	python benchmarks/bench.py
 
 lint: $(READY)
 	ruff check .

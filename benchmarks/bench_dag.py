@@ -11,7 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 import yaml
@@ -94,7 +96,21 @@ def measured(command: list[str], folder: Path) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(size: int, folder: Path) -> list[dict]:
+def _median(command: list[str], folder: Path, rounds: int) -> dict:
+    found = [measured(command, folder) for _ in range(rounds)]
+    return {name: median(each[name] for each in found) for name in found[0]}
+
+
+def measure(sizes: Iterable[int] = SIZES, rounds: int = 5) -> pd.DataFrame:
+    """A row for each size and kind: wall and processor seconds and peak memory, medians over rounds."""
+    rows = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += _of_size(size, Path(folder), rounds)
+    return pd.DataFrame(rows)[["jobs", "kind", "seconds", "cpu_seconds", "memory_mb"]]
+
+
+def _of_size(size: int, folder: Path, rounds: int) -> list[dict]:
     """One row per kind of measurement."""
     for name in SOURCE:
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
@@ -105,17 +121,17 @@ def measure(size: int, folder: Path) -> list[dict]:
     jobs = jobs_of(plan)
     snakemake = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", OVERLAY]
     dry = [*snakemake, "--dry-run", "--quiet", "all"]
-    rows = [{"kind": "nothing there", **measured(dry, folder)}]
+    rows = [{"kind": "nothing there", **_median(dry, folder, rounds)}]
     for job in jobs:
         for path in plan.outputs(job):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).touch()
     # Gives Snakemake its record of every job, which it then reads.
     measured([*snakemake, "--touch", "--quiet", "all"], folder)
-    rows.append({"kind": "all there", **measured(dry, folder)})
+    rows.append({"kind": "all there", **_median(dry, folder, rounds)})
     if "Nothing to be done" not in subprocess.run(dry[:-2], cwd=folder, capture_output=True, text=True).stdout:
         raise SystemExit("not everything is up to date")
-    rows.append({"kind": "our part", **measured([sys.executable, "-c", OURS], folder)})
+    rows.append({"kind": "our part", **_median([sys.executable, "-c", OURS], folder, rounds)})
     for row in rows:
         row["jobs"] = len(jobs)
         times = f"{row['seconds']:7.1f} s, {row['cpu_seconds']:7.1f} s of a core"
@@ -150,11 +166,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def main() -> None:
     """Measure, write, draw."""
-    rows = []
-    for size in map(int, sys.argv[1:] or SIZES):
-        with tempfile.TemporaryDirectory() as folder:
-            rows += measure(size, Path(folder))
-    frame = pd.DataFrame(rows)[["jobs", "kind", "seconds", "cpu_seconds", "memory_mb"]]
+    frame = measure([*map(int, sys.argv[1:])] or SIZES)
     OUT.mkdir(parents=True, exist_ok=True)
     frame.to_csv(OUT / "dag.csv", index=False, float_format="%.2f")
     save(draw(frame), OUT / "dag.png")

@@ -1,11 +1,10 @@
 """Prepare against plain versions, side by side: python benchmarks/bench_prepare.py
 
 Columbia: 5184x3456 jpgs prepared as the workflow does (reduced-scale decoding, one process per core), against one
-process that decodes them in full. MPIIFaceGaze: one 448x448 file against a bare copy of its bytes, and peak memory.
+process that decodes them in full. MPIIFaceGaze: one 448x448 file against a bare copy of its bytes.
 Store: random batches against np.memmap.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -15,41 +14,62 @@ from pathlib import Path
 import cv2
 import h5py
 import numpy as np
+import pandas as pd
 
 from gazepipe.common.machine import available_cores
 from gazepipe.datasets.images import read_jpeg
 from gazepipe.datasets.layouts import columbia
-from gazepipe.datasets.store import open_store
+from gazepipe.datasets.store import open_store, write_store
 from gazepipe.drawn.draw import draw
 
 PATCH = {"kind": "face", "height": 224, "width": 224}
 PICTURES = 60
 ROWS = 1500
-ROUNDS = 3
+ROUNDS = 5
+Sides = dict[str, float]
+"""Milliseconds by what was timed: `plain` and `ours`."""
 
 
-def columbia_ratio(folder: Path) -> None:
-    """Time per picture of the plain version over ours."""
-    pictures = _full_size_pictures(folder)
+def measure(rounds: int = ROUNDS, pictures: int = PICTURES, rows: int = ROWS) -> pd.DataFrame:
+    """A row for each comparison: milliseconds by the clock of the plain version and of ours, and plain / ours."""
+    found = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        on = f"{available_cores()} cores against one"
+        found[f"Columbia, a picture of 5184x3456, {on}"] = columbia_times(folder / "columbia", rounds, pictures)
+        found["MPIIFaceGaze, a row of 448x448, against a copy"] = mpiifacegaze_times(folder / "mpii", rounds, rows)
+        found["Store, a random batch of 64, against np.memmap"] = store_times(folder / "store", rounds)
+    return pd.DataFrame(
+        [
+            {"what": what, "plain_ms": t["plain"], "ours_ms": t["ours"], "ratio": t["plain"] / t["ours"]}
+            for what, t in found.items()
+        ]
+    )
+
+
+def _medians(times: dict[str, list[float]], count: int) -> Sides:
+    return {name: 1000 * float(np.median(found)) / count for name, found in times.items()}
+
+
+def columbia_times(folder: Path, rounds: int, count: int) -> Sides:
+    """Of a picture, start-up of the processes included."""
+    folder.mkdir()
+    pictures = _full_size_pictures(folder, count)
     ours = [[*pictures[core :: available_cores()]] for core in range(available_cores())]
     times = {"plain": [], "ours": []}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for kind, shares in (("plain", [pictures]), ("ours", ours)):
             start = time.perf_counter()
             running = [_worker(kind, share) for share in shares]
             assert all(process.wait() == 0 for process in running)
-            times[kind].append((time.perf_counter() - start) / len(pictures))
-    plain, mine = (float(np.median(times[kind])) for kind in ("plain", "ours"))
-    print(
-        f"columbia 5184x3456: plain {1000 * plain:.0f} ms, ours {1000 * mine:.0f} ms a picture"
-        f" on {len(ours)} cores (start-up included): {plain / mine:.1f} times"
-    )
+            times[kind].append(time.perf_counter() - start)
+    return _medians(times, len(pictures))
 
 
-def _full_size_pictures(folder: Path) -> list[str]:
+def _full_size_pictures(folder: Path, count: int) -> list[str]:
     draw({"layout": "columbia", "subjects": 1, "scale": 0.25}, folder / "drawn", 1)
     (folder / "full").mkdir()
-    for source in sorted((folder / "drawn/0001").iterdir())[:PICTURES]:
+    for source in sorted((folder / "drawn/0001").iterdir())[:count]:
         large = cv2.resize(cv2.imread(str(source)), (5184, 3456), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / "full" / source.name), large, [cv2.IMWRITE_JPEG_QUALITY, 92])
     return [str(path) for path in sorted((folder / "full").iterdir())]
@@ -70,44 +90,38 @@ def _prepare(kind: str, pictures: list[str]) -> None:
 
 
 MPIIFACEGAZE = """
-import resource, sys, time
-from gazepipe.datasets.mpiifacegaze import prepare_subject
+import sys, time
+from gazepipe.datasets.layouts.mpiifacegaze import prepare_subject
 start = time.perf_counter()
 prepare_subject(sys.argv[1], "p00", {"kind": "face", "height": 224, "width": 224})
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(time.perf_counter() - start)
 """
 
 
-def mpiifacegaze_ratio(folder: Path) -> None:
-    """Time to prepare a file over a bare copy of its bytes, both warm."""
+def mpiifacegaze_times(folder: Path, rounds: int, rows: int) -> Sides:
+    """Of a row: to prepare a file, and to copy its bytes, both warm."""
+    folder.mkdir()
     rng = np.random.default_rng(0)
     with h5py.File(folder / "p00.mat", "w") as file:
-        data = file.create_dataset("Data/data", (ROWS, 3, 448, 448), np.uint8)
-        for row in range(0, ROWS, 100):
+        data = file.create_dataset("Data/data", (rows, 3, 448, 448), np.uint8)
+        for row in range(0, rows, 100):
             data[row : row + 100] = rng.integers(0, 256, (100, 3, 448, 448), np.uint8)
-        file["Data/label"] = rng.uniform(-0.3, 0.3, (ROWS, 16)).astype(np.float32)
-    copies, prepared, peaks = [], [], []
-    for _ in range(ROUNDS):
+        file["Data/label"] = rng.uniform(-0.3, 0.3, (rows, 16)).astype(np.float32)
+    times = {"plain": [], "ours": []}
+    for _ in range(rounds):
         start = time.perf_counter()
         with open(folder / "p00.mat", "rb") as source, open(folder / "copy", "wb") as target:
             while block := source.read(1 << 20):
                 target.write(block)
-        copies.append(time.perf_counter() - start)
+        times["plain"].append(time.perf_counter() - start)
         output = subprocess.check_output([sys.executable, "-c", MPIIFACEGAZE, str(folder)], text=True)
-        seconds, peak = map(float, output.split())
-        prepared.append(seconds)
-        peaks.append(peak)
-    copy, mine = float(np.median(copies)), float(np.median(prepared))
-    print(
-        f"mpiifacegaze 448x448, {ROWS} rows: copy {copy:.2f} s, prepare {mine:.2f} s: {mine / copy:.2f} times;"
-        f" peak memory {max(peaks):.0f} MB"
-    )
+        times["ours"].append(float(output))
+    return _medians(times, rows)
 
 
-def store_ratio(folder: Path) -> None:
-    """Rate of random batches of 64 from a store over that of np.memmap on a bare file of the same images."""
-    from gazepipe.datasets.store import write_store
-
+def store_times(folder: Path, rounds: int) -> Sides:
+    """Of a random batch of 64, from np.memmap on a bare file and from a store of the same images."""
+    folder.mkdir()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4000, 1, 224, 224), np.uint8)
     zeros = np.zeros((len(images), 2), np.float32)
@@ -115,26 +129,22 @@ def store_ratio(folder: Path) -> None:
     batch = {"image": images, "target": zeros, "head_pose": zeros, "subject": "s", "frame": frames}
     write_store(folder / "s.h5", [batch], {"dataset": "b", "patch": PATCH, "source": "none"})
     images.tofile(folder / "bare")
-    sources = {"store": open_store(folder / "s.h5").image, "memmap": np.memmap(folder / "bare", np.uint8, "r")}
-    sources["memmap"] = sources["memmap"].reshape(images.shape)
+    sources = {"ours": open_store(folder / "s.h5").image, "plain": np.memmap(folder / "bare", np.uint8, "r")}
+    sources["plain"] = sources["plain"].reshape(images.shape)
     picks = [np.sort(rng.choice(len(images), 64, replace=False)) for _ in range(200)]
     times = {name: [] for name in sources}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, source in sources.items():
             start = time.perf_counter()
             for pick in picks:
                 np.ascontiguousarray(source[pick])
             times[name].append(time.perf_counter() - start)
-    store, bare = (float(np.median(times[name])) for name in ("store", "memmap"))
-    print(f"store: batch of 64 in {5 * store:.2f} ms, np.memmap {5 * bare:.2f} ms: {bare / store:.2f} of its rate")
+    return _medians(times, len(picks))
 
 
 def main() -> None:
-    """Run all three in a temporary folder."""
-    for part in (columbia_ratio, mpiifacegaze_ratio, store_ratio):
-        with tempfile.TemporaryDirectory() as folder:
-            part(Path(folder))
-    print(f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    """Print all three."""
+    print(measure().to_string(index=False, float_format="%.2f"))
 
 
 if __name__ == "__main__":

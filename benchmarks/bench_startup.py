@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 from by_hand import files, words
 
 from gazepipe.common.machine import machine
@@ -54,8 +55,8 @@ rule one:
 MORE = 40
 
 
-def main() -> None:
-    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+def measure(repeats: int = 5) -> pd.DataFrame:
+    """`what` was started, and the processor seconds that it took: medians of `repeats`."""
     os.environ |= {"PYTHONPATH": str(REPOSITORY), "GAZEPIPE_SLOTS": "off", "OMP_NUM_THREADS": "1"}
 
     def timed(command: list[str], folder: Path, before: Callable[[], None] | None = None) -> float:
@@ -75,7 +76,13 @@ def main() -> None:
                 (f"import of `{stage}` (`{module}`)", timed([sys.executable, "-c", f"import {module}"], folder))
             )
         rows += _snakemake(folder, timed)
-    lines = [f"| {what} | {seconds:.2f} |" for what, seconds in rows]
+    return pd.DataFrame(rows, columns=["what", "cpu_seconds"])
+
+
+def main() -> None:
+    """Measure, write the page."""
+    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    lines = [f"| {what} | {seconds:.2f} |" for what, seconds in measure(repeats).itertuples(index=False)]
     head = f"User and system time in seconds on {machine()['cpu']}, median of {repeats}."
     made = "Made by `python benchmarks/bench_startup.py`."
     OUT.write_text("\n".join(["# Start-up", "", head, made, "", "| what | CPU (s) |", "|---|--:|", *lines, "", NOTE]))

@@ -51,7 +51,8 @@ Files = dict[str, "File | list[File]"]
 """What a job reads, by the name under which its function gets it."""
 
 
-def _one(settings: Any) -> int:
+def one(settings: Any) -> int:
+    """One core, or one process, whatever the settings."""
     return 1
 
 
@@ -87,9 +88,9 @@ class Stage:
     besides: tuple[str, ...] = ()
     modules: str = ""
     source: tuple[str, ...] = ()
-    cores: Callable[[Any], int | None] = _one
+    cores: Callable[[Any], int | None] = one
     gpus: Callable[[Any], int] = _none
-    processes: Callable[[Any], int] = _one
+    processes: Callable[[Any], int] = one
     whole_folder: bool = False
     resumes: bool = False
     stays: bool = False

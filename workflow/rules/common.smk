@@ -1,4 +1,6 @@
+import inspect
 import json
+from shlex import quote
 
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
@@ -10,7 +12,7 @@ from gazepipe.dag.measured import noted, start
 from gazepipe.dag.plan import Plan
 from gazepipe.dag.planning import Planned
 from gazepipe.dag.progress import RUN
-from gazepipe.dag.stage import Job
+from gazepipe.dag.stage import Job, one
 from gazepipe.dag.stages import STAGES
 from gazepipe.dag.times import settle_times
 from gazepipe.errors import UserError
@@ -89,9 +91,16 @@ wildcard_constraints:
 # ---- what the rules take from the declarations in gazepipe/dag/stages.py
 
 
+def _signed(function):
+    """The function with its signature beside it: Snakemake asks for it at every call, and would have it made anew."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
 def _of_job(stage, find):
     """A function of a job's wildcards; an unknown name in a requested path ends as one line."""
 
+    @_signed
     def of_wildcards(wildcards):
         try:
             return find(Job.of(stage, **wildcards))
@@ -141,28 +150,33 @@ def benchmarked(stage):
 
 def cores(stage):
     """Threads of a job; profiling takes every core by itself when it starts, so that it never waits for them here."""
-    return _of_job(stage, lambda job: STAGES[stage].cores(PLAN.settings(job)) or 1)
+    of_settings = STAGES[stage].cores
+    return 1 if of_settings is one else _of_job(stage, lambda job: of_settings(PLAN.settings(job)) or 1)
 
 
 def gpus(stage):
     """GPUs of a job: one for each of its processes, where the configuration names the GPU."""
-    return _of_job(stage, lambda job: GPUS * STAGES[stage].processes(PLAN.settings(job)))
+    return _of_job(stage, lambda job: GPUS * STAGES[stage].processes(PLAN.settings(job))) if GPUS else 0
 
 
 def memory(stage, least):
     """Megabytes of a job: twice what is predicted, `least` at least; as much more with each attempt at the job."""
+    predicted = _of_job(stage, PLANNED.memory_mb)
 
+    @_signed
     def of_job(wildcards, attempt):
-        return attempt * max(least, _of_job(stage, PLANNED.memory_mb)(wildcards))
+        return attempt * max(least, predicted(wildcards))
 
     return of_job
 
 
 def minutes(stage, least):
     """Minutes of a job, as often again with each attempt; `least` at least, where too little is known of it."""
+    predicted = _of_job(stage, lambda job: PLANNED.minutes(job, least))
 
+    @_signed
     def of_job(wildcards, attempt):
-        return attempt * _of_job(stage, lambda job: PLANNED.minutes(job, least))(wildcards)
+        return attempt * predicted(wildcards)
 
     return of_job
 
@@ -176,25 +190,28 @@ def params(stage):
     """The key, by whose change alone a job reruns, and what its command is told: settings, input files, the job.
 
     Snakemake compares params that are functions of wildcards alone with those of the last run; the others, which
-    take `input`, too, it does not.
+    take `input`, too, it does not. Each function costs it more time than gazepipe, so there are only two.
     """
-    declared = STAGES[stage]
-    names = _of_job(stage, lambda job: [name for name in PLAN.inputs(job) if name not in declared.besides])
+    besides = STAGES[stage].besides
 
-    def settings(wildcards, input):
-        return _of_job(stage, lambda job: PLAN.settings(job).model_dump_json())(wildcards)
+    def of_job(job):
+        names = [name for name in PLAN.inputs(job) if name not in besides]
+        told = {"settings": PLAN.settings(job).model_dump_json(), "job": json.dumps(PLAN.told(job, REMOTE))}
+        return names, " ".join(f"--{name} {quote(text)}" for name, text in told.items())
 
-    def files(wildcards, input):
-        given = {name: input[name] for name in names(wildcards)}
-        return " ".join(
-            f"--{name.replace('_', '-')} {paths if isinstance(paths, str) else ' '.join(paths)}"
-            for name, paths in given.items()
-        )
+    of_wildcards = _of_job(stage, of_job)
 
+    @_signed
     def told(wildcards, input):
-        return _of_job(stage, lambda job: json.dumps(PLAN.told(job, REMOTE)))(wildcards)
+        names, words = of_wildcards(wildcards)
+        files = ((name, input[name]) for name in names)
+        given = [
+            f"--{name.replace('_', '-')} {paths if isinstance(paths, str) else ' '.join(paths)}"
+            for name, paths in files
+        ]
+        return " ".join([words, *given])
 
-    return {"key": _of_job(stage, PLAN.key), "settings": settings, "files": files, "job": told}
+    return {"key": _of_job(stage, PLAN.key), "told": told}
 
 
 def command(stage):
@@ -203,7 +220,4 @@ def command(stage):
         results = f"--folder $(dirname {{output.{next(iter(PLAN.patterns(stage)))}}})"
     else:
         results = " ".join(f"--{name.replace('_', '-')} {{output.{name}}}" for name in PLAN.patterns(stage))
-    return (
-        f"gazepipe {stage.replace('_', '-')} --settings {{params.settings:q}} {{params.files}} {results}"
-        " --job {params.job:q} 2> {log}"
-    )
+    return f"gazepipe {stage.replace('_', '-')} {{params.told}} {results} 2> {{log}}"
