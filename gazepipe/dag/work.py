@@ -187,6 +187,9 @@ def images_by_role(plan: Plan, dataset: str, fold: int) -> dict[str, float]:
     subjects = entry.subjects
     if entry.split.protocol == "given":
         held = {role: max(1, round(share * subjects)) for role, share in HELD_OUT.items()}
+    elif entry.split.by == "day":
+        test = subjects / entry.split.folds
+        held = {"test": test, "validation": entry.split.validation * (subjects - test)}
     else:
         test = select.tested_subjects(entry, fold)
         held = {"test": test, "validation": max(1, round(entry.split.validation * (subjects - test)))}

@@ -72,6 +72,12 @@ def test_amounts_of_a_training(default, raw_default):
     assert work(default, Job.of("train", method="untrained", **RUN)).seconds["augmented"] == 0
 
 
+def test_amounts_of_a_person_whose_days_are_divided(raw_default):
+    plan = with_changes(raw_default, config.read(ROOT / "config/mpiigaze-p00.yaml"))
+    # 3,000 images of one person, a fifth of them tested; a tenth of the rest validates.
+    assert images_by_role(plan, "mpiigaze-p00", 0) == pytest.approx({"train": 2160, "validation": 240, "test": 600})
+
+
 @pytest.mark.parametrize("epochs", [10, 30])
 def test_the_work_of_a_training_grows_with_its_epochs(raw_default, epochs):
     plan = with_changes(raw_default, {"training": {"epochs": epochs}})
