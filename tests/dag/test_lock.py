@@ -84,10 +84,10 @@ def test_snakemake_ends_with_one_line_and_status_2(tmp_path, repository):
     """The lines of common.smk that deal with the lock, in a workflow of one job."""
     rules = (repository / "workflow/rules/common.smk").read_text()
     taken = re.search(r"^LOCK = .*\n", rules, re.MULTILINE)[0].replace("PLAN.root", '"results"')
-    hook = re.search(r"^onstart:\n(?:    .*\n)+", rules, re.MULTILINE)[0]
+    hook = re.search(r"^onstart:\n    try:\n(?: {8}.*\n)+    except .*\n(?: {8}.*\n)+", rules, re.MULTILINE)[0]
     (tmp_path / "Snakefile").write_text(
         f"import sys\nsys.path.insert(0, {str(repository)!r})\nfrom gazepipe.errors import UserError\n"
-        "from gazepipe.dag.lock import Lock\nfrom gazepipe.provenance import records\nPLAN, STAGES = None, {}\n"
+        "from gazepipe.dag.lock import Lock\n"
         f"{taken}\n{hook}\n"
         'rule all:\n    output: "results/a"\n    shell: "echo a > {output}"\n'
     )
