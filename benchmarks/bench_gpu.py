@@ -207,7 +207,17 @@ def _work(case: Case, store: Path, device: torch.device, ready: Barrier, found: 
 # ---- figures
 
 
-def measure(chosen: Iterable[Case], device: torch.device, ceiling: dict[str, float]) -> pd.DataFrame:
+def measure(small: bool = False) -> pd.DataFrame:
+    """A row for each case, as `timed` gives it, with both measured ceilings; `small` tries the code on any device."""
+    device = resolve_device("auto")
+    ceiling = ceilings(device, *((256, 1 << 20) if small else ()))
+    told = f"{2 * ceiling['matmul'] / 1e12:.2f} TFLOP/s of bf16 matmul, {ceiling['bandwidth'] / 1e9:.0f} GB/s"
+    print(f"ceilings: {told}", file=sys.stderr, flush=True)
+    frame = timed(tiny() if small else cases(), device, ceiling)
+    return frame.assign(matmul_tflops=2 * ceiling["matmul"] / 1e12, bandwidth_gb=ceiling["bandwidth"] / 1e9)
+
+
+def timed(chosen: Iterable[Case], device: torch.device, ceiling: dict[str, float]) -> pd.DataFrame:
     """A row for each case: images a second, memory, and the shares of both ceilings that the networks' own arithmetic
     and least traffic are. The teacher's forward pass counts."""
     rows = []
@@ -277,12 +287,7 @@ def main(arguments: list[str]) -> int:
     if not small and (arguments or not torch.cuda.is_available()):
         print("bench_gpu.py: there is no CUDA device here; use one, or --tiny to try the code", file=sys.stderr)
         return 2
-    device = resolve_device("auto")
-    ceiling = ceilings(device, *((256, 1 << 20) if small else ()))
-    told = f"{2 * ceiling['matmul'] / 1e12:.2f} TFLOP/s of bf16 matmul, {ceiling['bandwidth'] / 1e9:.0f} GB/s"
-    print(f"ceilings: {told}", file=sys.stderr, flush=True)
-    frame = measure(tiny() if small else cases(), device, ceiling)
-    frame = frame.assign(matmul_tflops=2 * ceiling["matmul"] / 1e12, bandwidth_gb=ceiling["bandwidth"] / 1e9)
+    frame = measure(small)
     print(frame.to_string(index=False))
     if small:
         return 0
