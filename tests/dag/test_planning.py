@@ -147,21 +147,21 @@ def test_check_compares_with_notes_and_benchmark_files(project, plan, capsys):
     base, other = (Job.of("train", method="base", **{**RUN, "fold": fold}) for fold in ("1", "2"))
     if other not in needed(plan):
         other = next(job for job in needed(plan) if job.stage == "train" and job != base)
-    split = Job.of("split", dataset="columbia-drawn")
+    sheet = Job.of("sheet", dataset="columbia-drawn")
     costs = Costs(plan, {})
     seconds, memory = costs.predicted(base)
     leave(plan, base, 3 * seconds, memory)
     seconds, memory = costs.predicted(other)
     leave(plan, other, 3 * seconds, memory)
-    seconds, memory = costs.predicted(split)
-    path = Path("results/benchmarks/split-columbia-drawn.tsv")
+    seconds, memory = costs.predicted(sheet)
+    path = Path("results/benchmarks/sheet-columbia-drawn.tsv")
     path.parent.mkdir(parents=True)
     path.write_text(f"{HEADER}{seconds}\t{memory}\t{seconds}\n")
     assert main(["plan", "--check", "results"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines[1:] if line and line[0] != " "}
     assert rows["train"] == ["2", "0/2", "3.00", "2/2", "1.00"]
-    assert rows["split"][:2] == ["1", "1/1"]
+    assert rows["sheet"][:2] == ["1", "1/1"]
     assert rows["all"][:2] == ["3", "1/3"]
     assert any(str(other) in line for line in lines if line.startswith("  "))
     # Scaled by the other one of its stage, each is met.
