@@ -1,6 +1,5 @@
 import inspect
 import json
-from shlex import quote
 
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
@@ -190,28 +189,30 @@ def params(stage):
     """The key, by whose change alone a job reruns, and what its command is told: settings, input files, the job.
 
     Snakemake compares params that are functions of wildcards alone with those of the last run; the others, which
-    take `input`, too, it does not. Each function costs it more time than gazepipe, so there are only two.
+    take `input`, too, it does not.
     """
-    besides = STAGES[stage].besides
+    declared = STAGES[stage]
+    names = _of_job(stage, lambda job: [name for name in PLAN.inputs(job) if name not in declared.besides])
+    settings_of = _of_job(stage, lambda job: PLAN.settings(job).model_dump_json())
+    told_of = _of_job(stage, lambda job: json.dumps(PLAN.told(job, REMOTE)))
 
-    def of_job(job):
-        names = [name for name in PLAN.inputs(job) if name not in besides]
-        told = {"settings": PLAN.settings(job).model_dump_json(), "job": json.dumps(PLAN.told(job, REMOTE))}
-        return names, " ".join(f"--{name} {quote(text)}" for name, text in told.items())
+    @_signed
+    def settings(wildcards, input):
+        return settings_of(wildcards)
 
-    of_wildcards = _of_job(stage, of_job)
+    @_signed
+    def files(wildcards, input):
+        given = {name: input[name] for name in names(wildcards)}
+        return " ".join(
+            f"--{name.replace('_', '-')} {paths if isinstance(paths, str) else ' '.join(paths)}"
+            for name, paths in given.items()
+        )
 
     @_signed
     def told(wildcards, input):
-        names, words = of_wildcards(wildcards)
-        files = ((name, input[name]) for name in names)
-        given = [
-            f"--{name.replace('_', '-')} {paths if isinstance(paths, str) else ' '.join(paths)}"
-            for name, paths in files
-        ]
-        return " ".join([words, *given])
+        return told_of(wildcards)
 
-    return {"key": _of_job(stage, PLAN.key), "told": told}
+    return {"key": _of_job(stage, PLAN.key), "settings": settings, "files": files, "job": told}
 
 
 def command(stage):
@@ -220,4 +221,7 @@ def command(stage):
         results = f"--folder $(dirname {{output.{next(iter(PLAN.patterns(stage)))}}})"
     else:
         results = " ".join(f"--{name.replace('_', '-')} {{output.{name}}}" for name in PLAN.patterns(stage))
-    return f"gazepipe {stage.replace('_', '-')} {{params.told}} {results} 2> {{log}}"
+    return (
+        f"gazepipe {stage.replace('_', '-')} --settings {{params.settings:q}} {{params.files}} {results}"
+        " --job {params.job:q} 2> {log}"
+    )
