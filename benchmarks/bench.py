@@ -69,6 +69,7 @@ SECTIONS = {
         "bench_scores",
         "How much faster redundancy and re-birth scores are than nested loops that give the same numbers.",
         "Processor time on one thread, both in turns, medians over rounds.",
+        {"rounds": 1, "largest": 64},
     ),
     "renderer": Section(
         "Drawing faces",

@@ -228,7 +228,7 @@ def _same_step(run: Run, images: torch.Tensor, target: torch.Tensor) -> Steps:
         for _ in range(count):
             with autocast(CPU, run.precision):
                 loss = run.regime.objective(run.model, images, target)
-            update(loss, run.optimizer, run.scaler, run.regime.training.clip_norm)
+            update(loss, run.trained, run.optimizer, run.scaler, run.regime.training.clip_norm)
             run.average.update_parameters(run.model)
 
     return steps

@@ -26,17 +26,18 @@ class Average(AveragedModel):
         self.requires_grad_(False)
         self.decay = decay
         self.n_averaged.fill_(1)  # the weights at the start count as one
+        self._weights = list(self.module.parameters()), list(model.parameters())
+        self._statistics = list(self.module.buffers()), list(model.buffers())
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Approach the model's weights, and take over its batch statistics. The count stays on the CPU: torch's own
-        method would send it to the GPU and wait.
+        """Approach the weights of `model`, of which this was made, and take over its batch statistics. Its tensors are
+        listed only once. The count stays on the CPU: torch's own method would send it to the GPU and wait.
         """
         count = self.n_averaged.item()
-        weight = 1 - min(self.decay, (1 + count) / (10 + count))
-        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), weight)
-        for own, current in zip(self.module.buffers(), model.buffers(), strict=True):
-            own.copy_(current)
+        torch._foreach_lerp_(*self._weights, 1 - min(self.decay, (1 + count) / (10 + count)))
+        if self._statistics[0]:
+            torch._foreach_copy_(*self._statistics)
         self.n_averaged += 1
 
 
