@@ -48,7 +48,7 @@ KINDS = {
 }
 """The kinds of stages of which each must be hit, in the order in which a workflow comes to them."""
 TARGETS = ("main", "stage", "group")
-LONGEST_DELAY = {"fetch": 1.2, "prepare": 1.0, "train": 1.5, "predict": 0.8, "tables": 0.8}
+LONGEST_DELAY = {"fetch": 1.2, "prepare": 0.5, "train": 0.2, "predict": 0.3, "tables": 0.8}
 ANY_TIME = (0.3, 3.5)
 """Delays in units of the time from the start of Snakemake to its first job: a busy machine is killed later."""
 FIRST_JOB = "Select jobs to execute..."
