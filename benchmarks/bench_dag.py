@@ -37,7 +37,7 @@ from gazepipe.dag.plan import Plan
 from gazepipe.dag.stage import Job
 from gazepipe.dag.times import settle_times
 plan = Plan(load_files(["{OVERLAY}"]))
-plan.key(Job.of("tables"))
+plan.key(Job.of("page"))
 settle_times(plan)
 """
 # A small process starts what is measured: a child's peak memory counts its parent's, too.
@@ -70,8 +70,8 @@ def plan_of(seeds: int) -> Plan:
 
 
 def jobs_of(plan: Plan) -> list[Job]:
-    """Every job that the tables stand on, and theirs."""
-    found, waiting = {}, [Job.of("tables")]
+    """Every job that the page stands on, and theirs."""
+    found, waiting = {}, [Job.of("page")]
     while waiting:
         job = waiting.pop()
         if job not in found:
@@ -123,11 +123,11 @@ def _of_size(size: int, folder: Path, rounds: int) -> list[dict]:
     dry = [*snakemake, "--dry-run", "--quiet", "all"]
     rows = [{"kind": "nothing there", **_median(dry, folder, rounds)}]
     for job in jobs:
-        for path in plan.outputs(job):
+        for path in plan.outputs(job).values():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).touch()
     # Gives Snakemake its record of every job, which it then reads.
-    measured([*snakemake, "--touch", "--quiet", "all"], folder)
+    measured([*snakemake, "--touch", "--forceall", "--quiet", "all"], folder)
     rows.append({"kind": "all there", **_median(dry, folder, rounds)})
     if "Nothing to be done" not in subprocess.run(dry[:-2], cwd=folder, capture_output=True, text=True).stdout:
         raise SystemExit("not everything is up to date")
