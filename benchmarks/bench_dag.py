@@ -2,8 +2,8 @@
 
 For each size a configuration of about so many jobs (the default networks and methods with more seeds), in a copy of the
 workflow: `snakemake --dry-run` from nothing, the same where every result is there (as in a copy, without Snakemake's
-records of the jobs, which only running them writes), and our own part of both, which is to make every key and to look at
-every file's time. Writes docs/results/dag.csv and dag.png.
+records of the jobs, which only running them writes), and our own part of both, which is to make every key and to look
+at every file's time. Writes docs/results/dag.csv and dag.png.
 """
 
 import json
