@@ -161,14 +161,16 @@ def page(outcomes: Mapping[str, Outcome], seconds: float, quick: bool) -> str:
     if quick:
         blocks.append("**A quick try: too few rounds to be quoted.**")
     for name, outcome in outcomes.items():
-        blocks += _blocks(SECTIONS[name], outcome)
+        blocks += _blocks(SECTIONS[name], outcome, quick)
     return "\n\n".join(blocks) + "\n"
 
 
-def _blocks(section: Section, outcome: Outcome) -> list[str]:
+def _blocks(section: Section, outcome: Outcome, quick: bool) -> list[str]:
     if isinstance(outcome, str):
         return [f"## {section.title}", outcome]
-    return [f"## {section.title}", f"{section.shows} {section.how} (`benchmarks/{section.module}.py`)", _table(outcome)]
+    # A quick try has fewer rounds than `how` says.
+    told = section.shows if quick else f"{section.shows} {section.how}"
+    return [f"## {section.title}", f"{told} (`benchmarks/{section.module}.py`)", _table(outcome)]
 
 
 def _table(frame: pd.DataFrame) -> str:

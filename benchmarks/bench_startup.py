@@ -64,17 +64,14 @@ def measure(repeats: int = 5) -> pd.DataFrame:
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        rows = [("`gazepipe --help`", timed([*GAZEPIPE, "--help"], folder))]
+        rows = [("gazepipe --help", timed([*GAZEPIPE, "--help"], folder))]
         helps = [timed([*GAZEPIPE, name, "--help"], folder) for name in _commands(folder)]
-        rows.append((f"`gazepipe COMMAND --help`, the slowest of {len(helps)}", max(helps)))
+        rows.append((f"gazepipe COMMAND --help, the slowest of {len(helps)}", max(helps)))
         rows += [
-            (f"`gazepipe {stage[0]}`, 4 drawn subjects", timed([*GAZEPIPE, *stage], folder))
-            for stage in _stages(folder)
+            (f"gazepipe {stage[0]}, 4 drawn subjects", timed([*GAZEPIPE, *stage], folder)) for stage in _stages(folder)
         ]
         for stage, module in LARGE.items():
-            rows.append(
-                (f"import of `{stage}` (`{module}`)", timed([sys.executable, "-c", f"import {module}"], folder))
-            )
+            rows.append((f"import of {stage} ({module})", timed([sys.executable, "-c", f"import {module}"], folder)))
         rows += _snakemake(folder, timed)
     return pd.DataFrame(rows, columns=["what", "cpu_seconds"])
 
@@ -132,8 +129,8 @@ def _snakemake(folder: Path, timed: Callable) -> list[tuple[str, float]]:
 
         taken.append(timed([*SNAKEMAKE, "--nolock"], folder, clear))
     return [
-        ("`snakemake --dry-run` of the smoke workflow", timed(smoke, REPOSITORY)),
-        ("`snakemake`, one empty job", taken[0]),
+        ("snakemake --dry-run of the smoke workflow", timed(smoke, REPOSITORY)),
+        ("snakemake, one empty job", taken[0]),
         (f"each job more (of {MORE})", (taken[1] - taken[0]) / MORE),
     ]
 

@@ -39,6 +39,13 @@ def test_each_table_has_its_title_its_sentences_and_its_module(bench):
     assert set(rule) <= set("|-:")
 
 
+def test_a_quick_try_does_not_say_how_a_whole_one_is_measured(bench):
+    frames, about = {"dag": pd.DataFrame({"jobs": [1]})}, bench.SECTIONS["dag"]
+    text = bench.page(frames, 90.0, quick=True)
+    assert about.shows in text
+    assert about.how not in text
+
+
 @pytest.mark.parametrize(
     ("value", "written"), [(0.01234, "0.0123"), (3.0, "3.00"), (76.81, "76.8"), (269.68, "270"), (float("nan"), "")]
 )
