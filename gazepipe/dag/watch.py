@@ -22,6 +22,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
+from gazepipe.config.load import read
 from gazepipe.dag.cores import HELD
 from gazepipe.dag.planning import told
 from gazepipe.dag.progress import RUN, Progress, named, shortened, status
@@ -46,6 +47,7 @@ STOPPING = ("Terminating processes on user request", "Will exit after finishing 
 IDLE = "Nothing to be done"
 LOGS = "Complete log(s): "
 CLEAR = "\r\x1b[K"
+CONFIGURE = ("--configfile", "--configfiles")
 
 
 class Screen:
@@ -261,10 +263,29 @@ def cleaned(line: str) -> str:
     return "".join(each if each.isprintable() else " " if each == "\t" else "?" for each in line)
 
 
+def configured(arguments: Sequence[str]) -> list[str]:
+    """The configuration files among arguments of Snakemake, which ends with a traceback where one is missing."""
+    found, follows = [], False
+    for argument in arguments:
+        if argument.startswith("-"):
+            option, _, value = argument.partition("=")
+            follows = option in CONFIGURE
+            found += [value] if follows and value else []
+        elif follows:
+            found.append(argument)
+    return found
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run Snakemake with these arguments; returns its exit status."""
+    """Run Snakemake with these arguments; returns its exit status, 2 where a configuration file cannot be read."""
     from snakemake.cli import main as snakemake
 
+    try:
+        for path in configured(arguments):
+            read(path)
+    except UserError as error:
+        print(f"gazepipe run: {error}", file=sys.stderr, flush=True)
+        return 2
     screen = Screen(sys.stderr)
     watch = Watch(screen)
     handler = type("LogHandler", (Handler,), {"watch": watch})
@@ -291,4 +312,5 @@ def _traced(root: str) -> str:
 
 
 if __name__ == "__main__":
+    sys.argv[0] = "gazepipe run"  # as it is called in its help
     sys.exit(main(sys.argv[1:]))

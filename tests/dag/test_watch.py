@@ -260,6 +260,30 @@ def test_arguments_are_handed_to_snakemake_as_they_are(monkeypatch):
     assert called == [(sys.executable, [sys.executable, "-m", "gazepipe.dag.watch", *arguments])]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (["--cores", "2", "results/tables.md"], []),
+        (["--configfile", "a.yaml", "b.yaml", "--cores", "2", "c"], ["a.yaml", "b.yaml"]),
+        (["-n", "--configfiles", "a.yaml", "--", "c"], ["a.yaml"]),
+        (["--configfile=a.yaml", "--configfile", "b.yaml"], ["a.yaml", "b.yaml"]),
+    ],
+)
+def test_configuration_files_among_the_arguments(arguments, files):
+    assert module.configured(arguments) == files
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), ("a: [1\n", "is not YAML")])
+def test_a_configuration_file_that_cannot_be_read_is_one_line(tmp_path, capsys, content, said):
+    path = tmp_path / "own.yaml"
+    if content is not None:
+        path.write_text(content)
+    assert module.main(["--configfile", str(path), "--cores", "1"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"gazepipe run: {path}: {said}")
+    assert told.count("\n") == 1
+
+
 def test_the_module_stands_on_nothing_heavy(repository):
     code = "import sys, gazepipe.dag.watch; print({'torch', 'numpy', 'pandas', 'matplotlib'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=repository).strip() == "set()"

@@ -10,32 +10,35 @@ from pathlib import Path
 from toy_config import PATH
 
 SOURCE = ("Snakefile", "workflow", "profiles", "gazepipe", "envs", "pyproject.toml")
-SMALL = """
+_FACES = """
 run: ""
 benchmark:
   datasets: [mpiifacegaze-drawn]
   models: [resnet18]
   methods: [base, kd]
   folds: {mpiifacegaze-drawn: [0]}
-datasets:
-  mpiifacegaze-drawn: {subjects: 3, parts: 2, source: {drawn: {images: 6, size: 128}}, training: {epochs: 1}}
 models: {resnet18: {width: 0.0625}}
-training: {epochs: 1}
 profiling: {batches: [1], seconds: 0.05}
 statistics: {margin: 0.5}
 robustness: {networks: []}
 """
-ON_CLUSTERS = """
-run: ""
-benchmark:
-  datasets: [mpiifacegaze-drawn]
-  models: [resnet18]
-  methods: [base, kd]
-  folds: {mpiifacegaze-drawn: [0]}
+SMALL = f"""{_FACES}
 datasets:
-  mpiifacegaze-drawn: {subjects: 3, parts: 1, source: {drawn: {images: 8, size: 128}}, training: {epochs: 2}}
+  mpiifacegaze-drawn: {{subjects: 3, parts: 2, source: {{drawn: {{images: 6, size: 128}}}}, training: {{epochs: 1}}}}
+training: {{epochs: 1}}
+"""
+ON_CLUSTERS = f"""{_FACES}
+datasets:
+  mpiifacegaze-drawn: {{subjects: 3, parts: 1, source: {{drawn: {{images: 8, size: 128}}}}, training: {{epochs: 2}}}}
+methods: {{base: {{training: {{epochs: 300}}}}}}
+"""
+ONE_TRAINING = """
+run: tiny
+benchmark: {datasets: [columbia-drawn], models: [resnet18], methods: [base], folds: {columbia-drawn: [1]}}
+datasets:
+  columbia-drawn: {subjects: 4, parts: 2, source: {drawn: {scale: 0.06}}}
 models: {resnet18: {width: 0.0625}}
-methods: {base: {training: {epochs: 300}}}
+training: {epochs: 2}
 profiling: {batches: [1], seconds: 0.05}
 statistics: {margin: 0.5}
 robustness: {networks: []}
@@ -77,6 +80,12 @@ def finished_run(repository: Path, folder: Path, configuration: str, *arguments:
     copy_source(repository, folder, configuration)
     done = snakemake(folder, *arguments)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return folder
+
+
+def cloned(finished: Path, folder: Path) -> Path:
+    """A copy of a finished folder that a test may change; with `cp`, so every file is newer than it was."""
+    shutil.copytree(finished, folder, copy_function=shutil.copyfile)
     return folder
 
 

@@ -6,18 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from real_workflow import ONE_TRAINING
 
-TINY = """
-run: tiny
-benchmark: {datasets: [columbia-drawn], models: [resnet18], methods: [base], folds: {columbia-drawn: [1]}}
-datasets:
-  columbia-drawn: {subjects: 4, parts: 2, source: {drawn: {scale: 0.06}}}
-models: {resnet18: {width: 0.0625}}
-training: {epochs: 2}
-profiling: {batches: [1], seconds: 0.05}
-statistics: {margin: 0.5}
-robustness: {networks: []}
-"""
 CLAIMS = 5
 PAGE = """# Tables
 
@@ -46,7 +36,7 @@ resnet18 & {params} & {speed} \\
 @pytest.mark.workflow
 @pytest.mark.slow
 def test_a_workflow_killed_three_times_ends_with_the_same_bytes(repository, tmp_path):
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(ONE_TRAINING)
     command = [sys.executable, repository / "benchmarks/kill_runs.py", "--kills", "3", "--save-seconds", "0"]
     options = ["--configfile", tmp_path / "tiny.yaml", "--folder", tmp_path / "runs", "--out", tmp_path / "out"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from real_workflow import SMALL, finished_run, gazepipe, snakemake, told_by_why, would_run
+from real_workflow import SMALL, cloned, finished_run, gazepipe, snakemake, told_by_why, would_run
 
 pytestmark = pytest.mark.workflow
 
@@ -22,9 +22,7 @@ def finished(repository, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def clone(finished, tmp_path) -> Path:
-    """A copy of the finished folder that a test may change; with `cp`, so every file is newer than it was."""
-    shutil.copytree(finished, tmp_path / "clone", copy_function=shutil.copyfile)
-    return tmp_path / "clone"
+    return cloned(finished, tmp_path / "clone")
 
 
 def test_one_command_gives_the_tables(finished):
